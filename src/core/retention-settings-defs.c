@@ -1,0 +1,199 @@
+/* Copyright (c) 2026 dovecot-retention authors, see the included COPYING file */
+
+/* Definitions of the settings for Dovecot 2.4. They are compiled into two
+   modules: lib15_retention_settings, from which doveconf and the config process
+   learn them, and the plugin, which reads them with settings_get(). The former
+   is loaded without the plugin, so nothing here may call into it. */
+
+#include "lib.h"
+#include "array.h"
+#include "strfuncs.h"
+#include "settings.h"
+#include "retention-rule.h"
+#include "retention-template.h"
+#include "retention-values.h"
+#include "retention-settings-v24.h"
+
+/* What config looks up in the module: its file's name and these endings. */
+extern const struct setting_parser_info *retention_settings_set_infos[];
+extern const char *retention_settings_version;
+
+static bool
+retention_config_check(void *_set, pool_t pool ATTR_UNUSED,
+		       const char **error_r)
+{
+	struct retention_config *set = _set;
+	const char *name, *value, *error;
+
+	if (set->retention_archive_mailbox != set_value_unknown &&
+	    retention_template_check(set->retention_archive_mailbox,
+				     &error) < 0) {
+		name = "retention_archive_mailbox";
+		value = set->retention_archive_mailbox;
+	} else if (set->retention_archive_format != set_value_unknown &&
+		   retention_format_check(set->retention_archive_format,
+					  &error) < 0) {
+		name = "retention_archive_format";
+		value = set->retention_archive_format;
+	} else if (set->retention_run_limit != set_value_unknown &&
+		   retention_percent_parse(set->retention_run_limit,
+					   &set->parsed_run_limit,
+					   &error) < 0) {
+		name = "retention_run_limit";
+		value = set->retention_run_limit;
+	} else if (retention_level_check(set->retention_compression_level,
+					 &error) < 0) {
+		name = "retention_compression_level";
+		value = dec2str(set->retention_compression_level);
+	} else
+		return TRUE;
+	*error_r = t_strdup_printf("%s=%s %s", name, value, error);
+	return FALSE;
+}
+
+int retention_rule_config_parse(const struct retention_rule_config *set,
+				pool_t pool, struct retention_rule *rule_r,
+				const char **error_r)
+{
+	retention_rule_init(rule_r, pool, set->retention_rule_name);
+	rule_r->mailbox = p_strdup(pool, set->retention_rule_mailbox);
+	rule_r->have_mailbox = *set->retention_rule_mailbox != '\0';
+	rule_r->age = set->retention_rule_age;
+	rule_r->have_age = set->retention_rule_age != RETENTION_AGE_MISSING;
+	rule_r->keep_flagged = set->retention_rule_keep_flagged;
+	rule_r->keep_unseen = set->retention_rule_keep_unseen;
+	rule_r->min_size = set->retention_rule_min_size;
+	rule_r->into = p_strdup_empty(pool, set->retention_rule_into);
+	if (*set->retention_rule_action != '\0' &&
+	    retention_rule_set(rule_r, pool, "action",
+			       set->retention_rule_action, error_r) < 0)
+		return -1;
+	return retention_rule_set(rule_r, pool, "age_from",
+				  set->retention_rule_age_from, error_r);
+}
+
+/* While config checks, a value with variables is not known. */
+static void retention_rule_assume_unknown(struct retention_rule_config *set)
+{
+	if (set->retention_rule_mailbox == set_value_unknown)
+		set->retention_rule_mailbox = "INBOX";
+	if (set->retention_rule_into == set_value_unknown)
+		set->retention_rule_into = "";
+	if (set->retention_rule_age == RETENTION_AGE_MISSING)
+		set->retention_rule_age = RETENTION_AGE_UNLIMITED;
+}
+
+/* What config checks of a rule, is checked once more when a user's settings are
+   read: userdb may have changed it. */
+static bool
+retention_rule_config_check(struct event *event, void *_set, pool_t pool,
+			    const char **error_r)
+{
+	struct retention_rule_config set =
+		*(const struct retention_rule_config *)_set;
+	const struct retention_config *config;
+	struct retention_rule rule;
+	unsigned int minimum_age = 0;
+	const char *error;
+
+	if (*set.retention_rule_name == '\0') {
+		/* not in a rule's block */
+		return TRUE;
+	}
+	retention_rule_assume_unknown(&set);
+	if (settings_get(event, &retention_setting_parser_info,
+			 SETTINGS_GET_FLAG_NO_CHECK, &config, &error) == 0) {
+		minimum_age = config->retention_minimum_age;
+		settings_free(config);
+	}
+	if (retention_rule_config_parse(&set, pool, &rule, &error) < 0 ||
+	    retention_rule_check(&rule, minimum_age, &error) < 0) {
+		*error_r = t_strdup_printf("retention_rule %s: %s",
+					   set.retention_rule_name, error);
+		return FALSE;
+	}
+	return TRUE;
+}
+
+#undef DEF
+#define DEF(type, name) \
+	SETTING_DEFINE_STRUCT_##type(#name, name, struct retention_config)
+
+static const struct setting_define retention_setting_defines[] = {
+	{ .type = SET_FILTER_ARRAY, .key = "retention_rule",
+	  .offset = offsetof(struct retention_config, retention_rule),
+	  .filter_array_field_name = "retention_rule_name",
+	  .required_setting = "retention_rule_age" },
+	DEF(STR, retention_archive_mailbox),
+	DEF(STR, retention_archive_format),
+	DEF(UINT, retention_compression_level),
+	DEF(TIME, retention_minimum_age),
+	DEF(STR, retention_run_limit),
+
+	SETTING_DEFINE_LIST_END
+};
+
+static const struct retention_config retention_default_settings = {
+	.retention_rule = ARRAY_INIT,
+	.retention_archive_mailbox = RETENTION_ARCHIVE_MAILBOX_DEFAULT,
+	.retention_archive_format = RETENTION_ARCHIVE_FORMAT_DEFAULT,
+	.retention_compression_level = RETENTION_COMPRESSION_LEVEL_DEFAULT,
+	.retention_minimum_age = RETENTION_MINIMUM_AGE_DEFAULT,
+	.retention_run_limit = "0",
+};
+
+const struct setting_parser_info retention_setting_parser_info = {
+	.name = "retention",
+	.defines = retention_setting_defines,
+	.defaults = &retention_default_settings,
+	.struct_size = sizeof(struct retention_config),
+	.pool_offset1 = 1 + offsetof(struct retention_config, pool),
+	.check_func = retention_config_check,
+};
+
+#undef DEF
+#define DEF(type, name) \
+	SETTING_DEFINE_STRUCT_##type(#name, name, struct retention_rule_config)
+
+static const struct setting_define retention_rule_setting_defines[] = {
+	DEF(STR, retention_rule_name),
+	DEF(STR, retention_rule_mailbox),
+	DEF(ENUM, retention_rule_action),
+	DEF(TIME, retention_rule_age),
+	DEF(ENUM, retention_rule_age_from),
+	DEF(BOOL, retention_rule_keep_flagged),
+	DEF(BOOL, retention_rule_keep_unseen),
+	DEF(SIZE, retention_rule_min_size),
+	DEF(STR, retention_rule_into),
+
+	SETTING_DEFINE_LIST_END
+};
+
+/* The first word of an enum is its default: no action is none. */
+static const struct retention_rule_config retention_rule_default_settings = {
+	.retention_rule_name = "",
+	.retention_rule_mailbox = "",
+	.retention_rule_action = ":archive:compress:expunge:keep",
+	.retention_rule_age = RETENTION_AGE_MISSING,
+	.retention_rule_age_from = "saved:received:sent",
+	.retention_rule_keep_flagged = FALSE,
+	.retention_rule_keep_unseen = FALSE,
+	.retention_rule_min_size = 0,
+	.retention_rule_into = "",
+};
+
+const struct setting_parser_info retention_rule_setting_parser_info = {
+	.name = "retention_rule",
+	.defines = retention_rule_setting_defines,
+	.defaults = &retention_rule_default_settings,
+	.struct_size = sizeof(struct retention_rule_config),
+	.pool_offset1 = 1 + offsetof(struct retention_rule_config, pool),
+	.ext_check_func = retention_rule_config_check,
+};
+
+const struct setting_parser_info *retention_settings_set_infos[] = {
+	&retention_setting_parser_info,
+	&retention_rule_setting_parser_info,
+	NULL
+};
+const char *retention_settings_version = DOVECOT_ABI_VERSION;
