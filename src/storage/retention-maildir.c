@@ -1,0 +1,152 @@
+/* Copyright (c) 2026 dovecot-retention authors, see the included COPYING file */
+
+/* Maildir. The file's name never changes: it is the message's GUID and POP3
+   UIDL, and its S= and W= are sizes of the message, not of the file. */
+
+#include "lib.h"
+#include "array.h"
+#include "istream.h"
+#include "mailbox-list-private.h"
+#include "index-storage.h"
+#include "maildir-storage.h"
+#include "maildir-filename.h"
+#include "maildir-uidlist.h"
+#include "retention-box.h"
+#include "retention-replace.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+struct retention_maildir_open {
+	struct retention_source *source;
+	int fd;
+	/* Outlive the data stack frame that the callback is called in. */
+	char *path, *error;
+};
+
+struct retention_maildir_path {
+	int (*swap)(const char *path, void *context);
+	void *context;
+};
+
+static int
+retention_maildir_open_path(struct maildir_mailbox *mbox ATTR_UNUSED,
+			    const char *path,
+			    struct retention_maildir_open *ctx)
+{
+	ctx->fd = open(path, O_RDONLY);
+	if (ctx->fd == -1) {
+		if (errno == ENOENT)
+			return 0;
+		i_free(ctx->error);
+		ctx->error = i_strdup_printf("open(%s) failed: %m", path);
+		return -1;
+	}
+	if (fstat(ctx->fd, &ctx->source->st) < 0) {
+		i_free(ctx->error);
+		ctx->error = i_strdup_printf("fstat(%s) failed: %m", path);
+		i_close_fd(&ctx->fd);
+		return -1;
+	}
+	ctx->path = i_strdup(path);
+	return 1;
+}
+
+static int
+retention_maildir_open(struct mailbox *box, uint32_t uid,
+		       struct retention_source *source_r, const char **error_r)
+{
+	struct retention_maildir_open ctx = { .source = source_r, .fd = -1 };
+	int ret;
+
+	i_zero(source_r);
+	ret = maildir_file_do(MAILDIR_MAILBOX(box), uid,
+			      retention_maildir_open_path, &ctx);
+	if (ret <= 0) {
+		*error_r = ctx.error != NULL ? t_strdup(ctx.error) :
+			retention_box_error(box);
+		i_free(ctx.error);
+		return ret;
+	}
+	source_r->context = ctx.path;
+	source_r->path = ctx.path;
+	source_r->size = source_r->st.st_size;
+	source_r->input = i_stream_create_fd_autoclose(&ctx.fd, IO_BLOCK_SIZE);
+	i_stream_set_name(source_r->input, source_r->path);
+	source_r->state = RETENTION_RECORD_UNKNOWN;
+	return 1;
+}
+
+static void retention_maildir_close(struct retention_source *source)
+{
+	char *path = source->context;
+
+	i_stream_unref(&source->input);
+	i_free(path);
+}
+
+static const char *
+retention_maildir_get_temp_path(struct mailbox *box,
+			const struct retention_source *source ATTR_UNUSED)
+{
+	return t_strdup_printf("%s/tmp/%s", mailbox_get_path(box),
+			       maildir_filename_generate());
+}
+
+static int
+retention_maildir_swap_path(struct maildir_mailbox *mbox ATTR_UNUSED,
+			    const char *path,
+			    struct retention_maildir_path *ctx)
+{
+	return ctx->swap(path, ctx->context);
+}
+
+static int
+retention_maildir_with_path(struct mailbox *box, uint32_t uid, bool lock,
+			    int (*swap)(const char *path, void *context),
+			    void *context)
+{
+	struct maildir_mailbox *mbox = MAILDIR_MAILBOX(box);
+	struct retention_maildir_path ctx = {
+		.swap = swap, .context = context
+	};
+	int ret;
+
+	/* Flag changes rename, and expunges remove, under this lock. */
+	if (lock && maildir_uidlist_lock(mbox->uidlist) <= 0)
+		return -1;
+	ret = maildir_file_do(mbox, uid, retention_maildir_swap_path, &ctx);
+	if (lock)
+		maildir_uidlist_unlock(mbox->uidlist);
+	return ret;
+}
+
+static const struct retention_replace_driver retention_maildir_files = {
+	.open = retention_maildir_open,
+	.close = retention_maildir_close,
+	.get_temp_path = retention_maildir_get_temp_path,
+	.with_path = retention_maildir_with_path,
+};
+
+static struct retention_compressor *retention_maildir_alloc(pool_t pool)
+{
+	return retention_replace_alloc(pool, &retention_maildir_files);
+}
+
+static int
+retention_maildir_look(struct mail *mail, struct retention_stored *stored_r,
+		       const char **error_r)
+{
+	return retention_replace_look(&retention_maildir_files, mail,
+				      stored_r, error_r);
+}
+
+const struct retention_driver retention_driver_maildir = {
+	.name = MAILDIR_STORAGE_NAME,
+	.alloc = retention_maildir_alloc,
+	.deinit = retention_replace_deinit,
+	.compress = retention_replace_compress,
+	.finish = retention_replace_finish,
+	.set_save_date = retention_record_set_save_date,
+	.look = retention_maildir_look,
+};
