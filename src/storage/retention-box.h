@@ -1,0 +1,77 @@
+#ifndef RETENTION_BOX_H
+#define RETENTION_BOX_H
+
+#include "retention-verdict.h"
+
+struct mail;
+struct mail_namespace;
+struct mail_user;
+struct mailbox;
+struct retention_settings;
+
+/* A mailbox that the user's rules may touch. */
+struct retention_box {
+	struct mail_namespace *ns;
+	/* The name as clients see it. */
+	const char *vname;
+	/* The name that templates mean, and rules may mean: within the
+	   namespace of the user's INBOX without its prefix, elsewhere as
+	   clients see it. */
+	const char *name;
+	/* Its hierarchy separator. */
+	char sep;
+	/* It is an archive mailbox: everything in it is to be compressed. */
+	bool archive;
+	/* The rules whose pattern matches, sorted by name; switched-off ones
+	   included. */
+	ARRAY(const struct retention_rule *) rules;
+};
+ARRAY_DEFINE_TYPE(retention_box, struct retention_box *);
+
+/* List the user's own mailboxes that have a rule or are archive mailboxes,
+   sorted by name. With all_boxes, mailboxes without rules are listed as well.
+   Mailboxes of other users, shared and virtual ones, and ones that can't be
+   opened are left out. The boxes are allocated from the pool. Returns 0 on
+   success, -1 with error_r if the listing failed. */
+int retention_boxes_list(struct mail_user *user,
+			 const struct retention_settings *set, bool all_boxes,
+			 pool_t pool, ARRAY_TYPE(retention_box) *boxes_r,
+			 const char **error_r);
+/* Find one mailbox, whatever its rules, by the name that clients see. Returns
+   NULL with error_r if it is not one that rules may touch. The special uses
+   are taken from the mailbox list. */
+const struct retention_box *
+retention_box_find(struct mail_user *user, const struct retention_settings *set,
+		   const char *vname, pool_t pool, const char **error_r);
+
+/* Returns TRUE if the mask, an IMAP LIST pattern, matches the name that clients
+   see. A mask that is NULL matches all. */
+bool retention_box_matches(const struct retention_box *rbox, const char *mask);
+
+/* Open and sync the box. Returns 1 with box_r if ok, 0 if it is gone, -1 with
+   error_r if it failed. */
+int retention_box_open(const struct retention_box *rbox, struct mailbox **box_r,
+		       const char **error_r);
+
+/* The mailbox's last error, with details for the log, from the data stack:
+   Dovecot's own text lives only until the next error. */
+const char *retention_box_error(struct mailbox *box);
+
+/* The mail_fetch_field bits that retention_box_get_facts() will ask for. */
+unsigned int retention_box_wanted_fields(const struct retention_box *rbox);
+/* Gather the facts that the box's rules ask for. Returns 1 if ok, 0 if the
+   message is gone, -1 with error_r if it failed. */
+int retention_box_get_facts(const struct retention_box *rbox,
+			    struct mail *mail,
+			    struct retention_mail_facts *facts_r,
+			    const char **error_r);
+
+/* The name as clients see it of the archive mailbox that the rule moves the
+   message to, from the data stack. */
+const char *retention_box_get_target(const struct retention_box *rbox,
+				     const struct retention_settings *set,
+				     const struct retention_rule *rule,
+				     const struct retention_mail_facts *facts,
+				     struct mail_namespace **ns_r);
+
+#endif

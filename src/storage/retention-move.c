@@ -1,0 +1,660 @@
+/* Copyright (c) 2026 dovecot-retention authors, see the included COPYING file */
+
+#include "lib.h"
+#include "array.h"
+#include "mail-cache.h"
+#include "mail-index.h"
+#include "mail-storage-private.h"
+#include "retention-box.h"
+#include "retention-driver.h"
+#include "retention-event.h"
+#include "retention-target.h"
+#include "retention-move.h"
+
+/* Messages in one transaction: enough to share its cost, and few enough that
+   clients do not wait, and that a crash leaves little to do again. */
+#define RETENTION_MOVE_BATCH_SIZE 100
+/* How often a batch is begun anew because a client expunged a message of it. */
+#define RETENTION_MOVE_MAX_TRIES 3
+/* After so many messages in a row that could not be moved it is not them. */
+#define RETENTION_MOVE_MAX_FAILURES 5
+
+enum retention_move_result {
+	RETENTION_MOVE_DONE,
+	/* A client has expunged a message of the batch meanwhile; nothing was
+	   changed. */
+	RETENTION_MOVE_AGAIN,
+	/* A message can't be moved; nothing was changed. */
+	RETENTION_MOVE_FAILED,
+	/* The target could not be committed, and may have messages or not, or
+	   the origin has them again. */
+	RETENTION_MOVE_UNCLEAR,
+	/* The origin could not be committed: messages may be in both. */
+	RETENTION_MOVE_BROKEN,
+};
+
+struct retention_mover {
+	struct event *event;
+	time_t now;
+	bool (*stop)(void *context);
+	void *context;
+	ARRAY(struct retention_target *) targets;
+};
+
+/* A message of the batch in hand. */
+struct retention_moved {
+	const struct retention_move_item *item;
+	const char *message_id;
+	time_t save_date;
+	/* The copy that an interrupted run has left in the target, 0 if there
+	   was none, and the GUID of both. */
+	uint32_t copy_uid;
+	const char *guid;
+};
+
+struct retention_move_batch {
+	struct retention_mover *mover;
+	const struct retention_box *rbox;
+	struct mailbox *src;
+	/* NULL when the messages are expunged. */
+	struct retention_target *target;
+	struct mailbox *dest;
+	const struct retention_move_item *items;
+	unsigned int count;
+	pool_t pool;
+	ARRAY(struct retention_moved) moved;
+	/* The copies that were recognised. */
+	ARRAY_TYPE(uint32_t) taken;
+	/* The messages are moved, but this went wrong afterwards. NULL if
+	   nothing did. */
+	const char *late_error;
+	/* The origin has failed and is to be left alone in this run. */
+	bool src_broken;
+};
+
+struct retention_mover *
+retention_mover_init(struct event *event, time_t now,
+		     bool (*stop)(void *context), void *context)
+{
+	struct retention_mover *mover = i_new(struct retention_mover, 1);
+
+	mover->event = event;
+	mover->now = now;
+	mover->stop = stop;
+	mover->context = context;
+	i_array_init(&mover->targets, 8);
+	return mover;
+}
+
+void retention_mover_deinit(struct retention_mover **_mover, bool complete)
+{
+	struct retention_mover *mover = *_mover;
+	struct retention_target *target;
+	const char *error;
+
+	if (mover == NULL)
+		return;
+	*_mover = NULL;
+	array_foreach_elem(&mover->targets, target) {
+		if (complete && retention_target_complete(target, &error) < 0) {
+			/* the next run looks again */
+			e_error(mover->event, "Mailbox %s: %s",
+				retention_name_sanitize(target->vname), error);
+		}
+		retention_target_deinit(&target);
+	}
+	array_free(&mover->targets);
+	i_free(mover);
+}
+
+static struct retention_target *
+retention_mover_find_target(struct retention_mover *mover, const char *vname)
+{
+	struct retention_target *target;
+
+	array_foreach_elem(&mover->targets, target) {
+		if (strcmp(target->vname, vname) == 0)
+			return target;
+	}
+	return NULL;
+}
+
+bool retention_mover_has_target(struct retention_mover *mover,
+				const char *vname)
+{
+	return retention_mover_find_target(mover, vname) != NULL;
+}
+
+static struct retention_target *
+retention_mover_get_target(struct retention_mover *mover,
+			   struct mail_namespace *ns, const char *vname)
+{
+	struct retention_target *target;
+
+	target = retention_mover_find_target(mover, vname);
+	if (target == NULL) {
+		target = retention_target_init(ns, vname);
+		array_push_back(&mover->targets, &target);
+	}
+	return target;
+}
+
+/* The plan may be hours old: judge the message again. Returns 1 if the rule is
+   still the one to act, 0 if not, -1 on error. */
+static int
+retention_move_is_due(struct retention_move_batch *batch, struct mail *mail,
+		      const struct retention_move_item *item,
+		      const char **error_r)
+{
+	const struct retention_rule *const *rules;
+	struct retention_rule_verdict verdict;
+	struct retention_mail_facts facts;
+	unsigned int count;
+	int ret;
+
+	ret = retention_box_get_facts(batch->rbox, mail, &facts, error_r);
+	if (ret <= 0)
+		return ret;
+	rules = array_get(&batch->rbox->rules, &count);
+	(void)retention_rules_judge(rules, count, &facts, batch->mover->now,
+				    &verdict);
+	return verdict.rule == item->rule &&
+		verdict.reason == RETENTION_REASON_DUE ? 1 : 0;
+}
+
+/* Put the message into the target, or find it there already. Returns 0 if ok,
+   -1 on error. */
+static int
+retention_move_copy(struct retention_move_batch *batch, struct mail *mail,
+		    struct mailbox_transaction_context *dest_t,
+		    struct retention_moved *moved, const char **error_r)
+{
+	struct mail_save_context *save_ctx;
+	const char *guid;
+	int ret;
+
+	if (mail_get_save_date(mail, &moved->save_date) < 0)
+		moved->save_date = 0;
+	ret = retention_target_find_copy(batch->target, batch->dest, mail,
+					 &batch->taken, &moved->copy_uid,
+					 error_r);
+	if (ret < 0)
+		return -1;
+	if (ret > 0) {
+		array_push_back(&batch->taken, &moved->copy_uid);
+		if (mail_get_special(mail, MAIL_FETCH_GUID, &guid) == 0)
+			moved->guid = p_strdup(batch->pool, guid);
+		mail_expunge(mail);
+		return retention_target_update_copy(batch->dest,
+			moved->copy_uid, mail, error_r);
+	}
+	moved->copy_uid = 0;
+	save_ctx = mailbox_save_alloc(dest_t);
+	mailbox_save_copy_flags(save_ctx, mail);
+	if (moved->save_date > 0)
+		mailbox_save_set_save_date(save_ctx, moved->save_date);
+	if (mailbox_move(&save_ctx, mail) < 0) {
+		*error_r = retention_box_error(batch->dest);
+		return -1;
+	}
+	retention_target_mark(batch->target, dest_t, moved->save_date);
+	return 0;
+}
+
+/* Returns 0 if the message was added to the transactions, or is not to be
+   touched any more, -1 on error. */
+static int
+retention_move_one(struct retention_move_batch *batch, struct mail *mail,
+		   struct mailbox_transaction_context *dest_t,
+		   const struct retention_move_item *item,
+		   const char **error_r)
+{
+	struct retention_moved moved = { .item = item };
+	const char *message_id;
+	int ret;
+
+	ret = retention_move_is_due(batch, mail, item, error_r);
+	if (ret <= 0)
+		return ret;
+	if (mail_get_first_header(mail, "Message-ID", &message_id) > 0) {
+		moved.message_id = p_strndup(batch->pool, message_id,
+					     RETENTION_MESSAGE_ID_MAX_LEN);
+	}
+	if (batch->target == NULL)
+		mail_expunge(mail);
+	else if (retention_move_copy(batch, mail, dest_t, &moved, error_r) < 0)
+		return mail->expunged ? 0 : -1;
+	array_push_back(&batch->moved, &moved);
+	return 0;
+}
+
+/* Put the batch's messages into the transactions. Returns 0 if ok, -1 on
+   error. */
+static int
+retention_move_fill(struct retention_move_batch *batch,
+		    struct mailbox_transaction_context *src_t,
+		    struct mailbox_transaction_context *dest_t,
+		    const char **error_r)
+{
+	unsigned int decision = 0;
+	struct mail *mail;
+	int ret = 0;
+
+	if (batch->dest != NULL) {
+		/* A copy gets the current time as its save date in the cache
+		   file, where it can't be changed afterwards. */
+		decision = retention_record_cache_save_dates(batch->dest,
+			MAIL_CACHE_DECISION_NO | MAIL_CACHE_DECISION_FORCED);
+	}
+	mail = mail_alloc(src_t, 0, NULL);
+	for (unsigned int i = 0; i < batch->count && ret == 0; i++) T_BEGIN {
+		if (mail_set_uid(mail, batch->items[i].uid)) {
+			ret = retention_move_one(batch, mail, dest_t,
+						 &batch->items[i], error_r);
+		}
+	} T_END_PASS_STR_IF(ret < 0, error_r);
+	mail_free(&mail);
+	if (batch->dest != NULL) {
+		(void)retention_record_cache_save_dates(batch->dest,
+			decision | MAIL_CACHE_DECISION_FORCED);
+	}
+	return ret;
+}
+
+/* See what other sessions have done. The fast way does not wait for locks. */
+static int retention_move_refresh(struct mailbox *box)
+{
+	return mailbox_sync(box, MAILBOX_SYNC_FLAG_FAST) < 0 ?
+		mailbox_sync(box, 0) : 0;
+}
+
+/* Count the messages of the batch that are in their mailbox, by what the index
+   on disk says now. Returns 0 on success, -1 on error. */
+static int
+retention_move_count_there(struct retention_move_batch *batch,
+			   unsigned int *count_r)
+{
+	const struct retention_moved *moved;
+	struct mail_index_view *view;
+	uint32_t seq;
+
+	*count_r = 0;
+	if (mail_index_refresh(batch->src->index) < 0)
+		return -1;
+	view = mail_index_view_open(batch->src->index);
+	array_foreach(&batch->moved, moved) {
+		if (mail_index_lookup_seq(view, moved->item->uid, &seq))
+			*count_r += 1;
+	}
+	mail_index_view_close(&view);
+	return 0;
+}
+
+/* Let the storage carry out the expunges. Returns TRUE if it did, or will when
+   somebody else gives up a lock. That it can't remove a file is an error which
+   some drivers only log. */
+static bool retention_move_try_sync_src(struct retention_move_batch *batch)
+{
+	struct mail_storage *storage = batch->src->storage;
+	int ret;
+
+	mail_storage_clear_error(storage);
+	ret = mailbox_sync(batch->src, 0);
+	if (storage->error_string == NULL)
+		return ret == 0;
+	return storage->error == MAIL_ERROR_INUSE ||
+		strcmp(storage->error_string, MAIL_ERRSTR_LOCK_TIMEOUT) == 0;
+}
+
+/* Returns 1 if the expunges were carried out, 0 if messages are there again, as
+   a storage may do that finds itself damaged and rebuilds its indexes, and -1
+   with late_error if something else went wrong. */
+static int retention_move_sync_src(struct retention_move_batch *batch)
+{
+	const char *error = NULL;
+	unsigned int count;
+
+	if (!retention_move_try_sync_src(batch)) {
+		error = retention_box_error(batch->src);
+		/* what was found damaged is repaired now */
+		(void)retention_move_try_sync_src(batch);
+	}
+	if (retention_move_count_there(batch, &count) < 0 || count > 0)
+		return 0;
+	if (error == NULL)
+		return 1;
+	batch->late_error = p_strdup(batch->pool, error);
+	batch->src_broken = TRUE;
+	/* The next run is to recognise them when they appear again. */
+	if (batch->target != NULL)
+		batch->target->failed = TRUE;
+	return -1;
+}
+
+/* The origins are gone: settle the messages in the target, and give them the
+   save dates they had. */
+static int
+retention_move_settle(struct retention_move_batch *batch,
+		      const ARRAY_TYPE(seq_range) *saved_uids)
+{
+	const struct retention_driver *driver =
+		retention_driver_find(batch->dest->storage);
+	struct mailbox_transaction_context *t;
+	const struct retention_moved *moved;
+	struct seq_range_iter iter;
+	struct mail *mail;
+	unsigned int n = 0;
+	uint32_t uid;
+
+	/* the messages are in the index already */
+	if (retention_move_refresh(batch->dest) < 0)
+		return -1;
+	t = mailbox_transaction_begin(batch->dest,
+		MAILBOX_TRANSACTION_FLAG_EXTERNAL, "retention: settle");
+	mail = mail_alloc(t, 0, NULL);
+	seq_range_array_iter_init(&iter, saved_uids);
+	array_foreach(&batch->moved, moved) {
+		uid = moved->copy_uid;
+		if (uid == 0 && !seq_range_array_iter_nth(&iter, n++, &uid))
+			break;
+		if (!mail_set_uid(mail, uid))
+			continue;
+		if (driver != NULL && moved->save_date > 0)
+			driver->set_save_date(mail, moved->save_date);
+		retention_target_unmark(batch->target, mail, moved->guid);
+	}
+	mail_free(&mail);
+	retention_target_set_settled(batch->target, t);
+	return mailbox_transaction_commit(&t);
+}
+
+static enum retention_move_result
+retention_move_commit_src(struct retention_move_batch *batch,
+			  struct mailbox_transaction_context **src_t,
+			  const ARRAY_TYPE(seq_range) *saved_uids,
+			  const char **error_r)
+{
+	int ret;
+
+	if (mailbox_transaction_commit(src_t) < 0) {
+		*error_r = retention_box_error(batch->src);
+		batch->src_broken = TRUE;
+		return RETENTION_MOVE_BROKEN;
+	}
+	ret = retention_move_sync_src(batch);
+	if (ret < 0)
+		return RETENTION_MOVE_DONE;
+	if (ret == 0) {
+		*error_r = "Expunged messages came back";
+		return RETENTION_MOVE_UNCLEAR;
+	}
+	if (batch->target != NULL &&
+	    retention_move_settle(batch, saved_uids) < 0) {
+		batch->target->failed = TRUE;
+		batch->late_error = p_strdup(batch->pool,
+			mailbox_get_last_internal_error(batch->dest, NULL));
+	}
+	return RETENTION_MOVE_DONE;
+}
+
+static enum retention_move_result
+retention_move_commit(struct retention_move_batch *batch,
+		      struct mailbox_transaction_context **src_t,
+		      struct mailbox_transaction_context **dest_t,
+		      const char **error_r)
+{
+	struct mail_transaction_commit_changes changes;
+	enum retention_move_result result;
+	unsigned int count;
+
+	if (*dest_t == NULL)
+		return retention_move_commit_src(batch, src_t, NULL, error_r);
+	/* What a client has expunged or moved away in the meantime must not
+	   come back in the archive. */
+	if (retention_move_count_there(batch, &count) < 0 ||
+	    count < array_count(&batch->moved)) {
+		*error_r = "messages keep being expunged by others";
+		return RETENTION_MOVE_AGAIN;
+	}
+	if (mailbox_transaction_commit_get_changes(dest_t, &changes) < 0) {
+		*error_r = retention_box_error(batch->dest);
+		return RETENTION_MOVE_UNCLEAR;
+	}
+	result = retention_move_commit_src(batch, src_t, &changes.saved_uids,
+					   error_r);
+	pool_unref(&changes.pool);
+	return result;
+}
+
+static enum retention_move_result
+retention_move_batch_try(struct retention_move_batch *batch,
+			 const char **error_r)
+{
+	struct mailbox_transaction_context *src_t, *dest_t = NULL;
+	enum retention_move_result result = RETENTION_MOVE_FAILED;
+
+	p_clear(batch->pool);
+	p_array_init(&batch->moved, batch->pool, batch->count);
+	p_array_init(&batch->taken, batch->pool, 8);
+	batch->late_error = NULL;
+	if (retention_move_refresh(batch->src) < 0) {
+		*error_r = retention_box_error(batch->src);
+		batch->src_broken = TRUE;
+		return RETENTION_MOVE_BROKEN;
+	}
+	src_t = mailbox_transaction_begin(batch->src, 0, "retention");
+	if (batch->dest != NULL) {
+		dest_t = mailbox_transaction_begin(batch->dest,
+			MAILBOX_TRANSACTION_FLAG_EXTERNAL |
+			MAILBOX_TRANSACTION_FLAG_ASSIGN_UIDS, "retention");
+	}
+	if (retention_move_fill(batch, src_t, dest_t, error_r) == 0) {
+		result = retention_move_commit(batch, &src_t, &dest_t,
+					       error_r);
+	}
+	if (dest_t != NULL)
+		mailbox_transaction_rollback(&dest_t);
+	if (src_t != NULL)
+		mailbox_transaction_rollback(&src_t);
+	return result;
+}
+
+static void
+retention_move_batch_log(struct retention_move_batch *batch,
+			 struct retention_move_stats *stats)
+{
+	bool archive = batch->target != NULL;
+	const struct retention_moved *moved;
+
+	array_foreach(&batch->moved, moved) T_BEGIN {
+		struct retention_event_mail event_mail = {
+			.rule = moved->item->rule->name,
+			.mailbox = mailbox_get_vname(batch->src),
+			.uid = moved->item->uid,
+			.message_id = moved->message_id,
+			.size = moved->item->size,
+			.target = archive ? batch->target->vname : NULL,
+		};
+
+		retention_event_mail_send(batch->mover->event,
+			archive ? RETENTION_ACTION_ARCHIVE :
+			RETENTION_ACTION_EXPUNGE, &event_mail);
+		if (archive) {
+			stats->archived++;
+			stats->archived_bytes += moved->item->size;
+		} else {
+			stats->expunged++;
+			stats->expunged_bytes += moved->item->size;
+		}
+	} T_END;
+
+	if (batch->late_error != NULL) {
+		e_error(batch->mover->event, "Mailbox %s: Finishing to %s "
+			"messages failed: %s",
+			retention_name_sanitize(mailbox_get_vname(batch->src)),
+			archive ? "archive" : "expunge", batch->late_error);
+		stats->failed++;
+	}
+}
+
+static enum retention_move_result
+retention_move_batch_run(struct retention_move_batch *batch,
+			 struct retention_move_stats *stats,
+			 const char **error_r)
+{
+	enum retention_move_result result = RETENTION_MOVE_AGAIN;
+	bool unclear = FALSE;
+
+	for (unsigned int i = 0; i < RETENTION_MOVE_MAX_TRIES; i++) {
+		result = retention_move_batch_try(batch, error_r);
+		if (result == RETENTION_MOVE_AGAIN)
+			continue;
+		if (result != RETENTION_MOVE_UNCLEAR || unclear ||
+		    (batch->target != NULL &&
+		     retention_target_rescan(batch->target, batch->dest,
+					     error_r) < 0))
+			break;
+		unclear = TRUE;
+	}
+	if (result == RETENTION_MOVE_DONE)
+		retention_move_batch_log(batch, stats);
+	return result;
+}
+
+static void
+retention_move_batch_failed(struct retention_move_batch *batch,
+			    struct retention_move_stats *stats,
+			    const char *error)
+{
+	const struct retention_move_item *last =
+		&batch->items[batch->count - 1];
+
+	e_error(batch->mover->event, "Mailbox %s: UIDs %u..%u: %s failed, "
+		"the messages are kept: %s",
+		retention_name_sanitize(mailbox_get_vname(batch->src)),
+		batch->items->uid, last->uid,
+		batch->target != NULL ? "Archiving" : "Expunging", error);
+	stats->failed += batch->count;
+	if (batch->target != NULL)
+		batch->target->failed = TRUE;
+}
+
+/* The batch failed: find out by which message, so that it does not keep the
+   others from being moved. Returns FALSE if it is no use to go on. */
+static bool
+retention_move_batch_run_singly(struct retention_move_batch *batch,
+				struct retention_move_stats *stats)
+{
+	struct retention_move_batch single = *batch;
+	enum retention_move_result result;
+	unsigned int failures = 0;
+	const char *error;
+
+	single.count = 1;
+	for (unsigned int i = 0; i < batch->count; i++) {
+		single.items = &batch->items[i];
+		result = retention_move_batch_run(&single, stats, &error);
+		if (result == RETENTION_MOVE_DONE && !single.src_broken) {
+			failures = 0;
+			continue;
+		}
+		retention_move_batch_failed(&single, stats, error);
+		batch->src_broken = single.src_broken;
+		if (result == RETENTION_MOVE_UNCLEAR ||
+		    result == RETENTION_MOVE_BROKEN ||
+		    ++failures == RETENTION_MOVE_MAX_FAILURES)
+			return FALSE;
+	}
+	return TRUE;
+}
+
+/* Returns FALSE if it is no use to go on. */
+static bool
+retention_move_batch_do(struct retention_move_batch *batch,
+			struct retention_move_stats *stats)
+{
+	const char *error;
+
+	switch (retention_move_batch_run(batch, stats, &error)) {
+	case RETENTION_MOVE_DONE:
+		return !batch->src_broken;
+	case RETENTION_MOVE_AGAIN:
+	case RETENTION_MOVE_FAILED:
+		return retention_move_batch_run_singly(batch, stats);
+	case RETENTION_MOVE_UNCLEAR:
+	case RETENTION_MOVE_BROKEN:
+		retention_move_batch_failed(batch, stats, error);
+		return FALSE;
+	}
+	i_unreached();
+}
+
+static void
+retention_move_batches(struct retention_move_batch *batch,
+		       const ARRAY_TYPE(retention_move_item) *items,
+		       struct retention_move_stats *stats)
+{
+	struct retention_mover *mover = batch->mover;
+	const struct retention_move_item *all;
+	unsigned int i, count;
+	bool go_on = TRUE;
+
+	all = array_get(items, &count);
+	batch->pool = pool_alloconly_create("retention move batch", 8192);
+	for (i = 0; i < count && go_on && !mover->stop(mover->context);
+	     i += batch->count) T_BEGIN {
+		batch->items = &all[i];
+		batch->count = I_MIN(count - i, RETENTION_MOVE_BATCH_SIZE);
+		go_on = retention_move_batch_do(batch, stats);
+	} T_END;
+	pool_unref(&batch->pool);
+}
+
+bool retention_mover_archive(struct retention_mover *mover,
+			     const struct retention_box *rbox,
+			     struct mailbox *src,
+			     struct mail_namespace *target_ns,
+			     const char *target_vname,
+			     const ARRAY_TYPE(retention_move_item) *items,
+			     struct retention_move_stats *stats)
+{
+	struct retention_move_batch batch = {
+		.mover = mover, .rbox = rbox, .src = src,
+		.target = retention_mover_get_target(mover, target_ns,
+						     target_vname),
+	};
+	const char *error;
+
+	if (retention_target_open(batch.target, TRUE, &batch.dest,
+				  &error) < 0) {
+		e_error(mover->event, "Archive mailbox %s: Opening or creating "
+			"failed: %s", retention_name_sanitize(target_vname),
+			error);
+		stats->failed += array_count(items);
+		return TRUE;
+	}
+	if (retention_target_scan(batch.target, batch.dest, &error) < 0) {
+		e_error(mover->event, "Archive mailbox %s: Looking for copies "
+			"of an interrupted run failed: %s",
+			retention_name_sanitize(target_vname), error);
+		stats->failed += array_count(items);
+	} else {
+		retention_move_batches(&batch, items, stats);
+	}
+	mailbox_free(&batch.dest);
+	return !batch.src_broken;
+}
+
+bool retention_mover_expunge(struct retention_mover *mover,
+			     const struct retention_box *rbox,
+			     struct mailbox *src,
+			     const ARRAY_TYPE(retention_move_item) *items,
+			     struct retention_move_stats *stats)
+{
+	struct retention_move_batch batch = {
+		.mover = mover, .rbox = rbox, .src = src,
+	};
+
+	retention_move_batches(&batch, items, stats);
+	return !batch.src_broken;
+}
