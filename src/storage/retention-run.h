@@ -1,0 +1,55 @@
+#ifndef RETENTION_RUN_H
+#define RETENTION_RUN_H
+
+#include "retention-rule.h"
+
+struct mail_user;
+struct retention_box;
+struct retention_plan;
+
+struct retention_run_progress {
+	/* The mailbox in hand, as clients see its name. */
+	const char *mailbox;
+	/* Messages to compress, and those of them that are done. */
+	unsigned int done, total;
+	/* Bytes of the messages that are done. */
+	uoff_t bytes;
+};
+
+struct retention_run_options {
+	/* Tell what would be done and change nothing. */
+	bool dry_run;
+	/* IMAP LIST pattern of the mailboxes whose rules are applied, NULL for
+	   all. What is archived from them is compressed as well. */
+	const char *mask;
+	/* Returns TRUE when the run is to end after the message in hand. */
+	bool (*stop)(void *context);
+	/* Called now and then. May be NULL. */
+	void (*progress)(void *context,
+			 const struct retention_run_progress *progress);
+	/* Called for each mailbox of a dry run. */
+	void (*plan)(void *context, const struct retention_box *rbox,
+		     const struct retention_plan *plan);
+	void *context;
+};
+
+/* What a run has done. Sizes are in bytes. */
+struct retention_run_stats {
+	unsigned int archived, compressed, expunged;
+	/* Message sizes. */
+	uoff_t archived_bytes, compressed_bytes, expunged_bytes;
+	/* What the compressed messages take now. */
+	uoff_t stored_bytes;
+	/* Messages, or whole mailboxes, for which something failed. */
+	unsigned int errors;
+};
+
+/* Apply the user's rules once. Failures are logged and counted in stats_r; the
+   rest is done nevertheless where that is safe. Returns 0 if the run went to
+   its end, stopped or not, -1 with error_r if it could not begin: when another
+   run of the same user is in progress, or mailboxes can't be listed. */
+int retention_run(struct mail_user *user,
+		  const struct retention_run_options *options,
+		  struct retention_run_stats *stats_r, const char **error_r);
+
+#endif
