@@ -1,0 +1,289 @@
+/* Copyright (c) 2026 dovecot-retention authors, see the included COPYING file */
+
+#include "lib.h"
+#include "retention-compat.h"
+#include "array.h"
+#include "ioloop.h"
+#include "mail-storage-private.h"
+#include "mail-user.h"
+#include "doveadm-print.h"
+#include "retention-box.h"
+#include "retention-driver.h"
+#include "retention-user.h"
+#include "doveadm-retention.h"
+
+#include <time.h>
+
+struct doveadm_retention_status {
+	struct doveadm_mail_cmd_context ctx;
+	const char *mask;
+};
+
+/* What is told of a mailbox. */
+struct doveadm_retention_counts {
+	unsigned int messages, compressed, plain, not_compressible;
+	/* Message sizes in bytes, as clients see them. */
+	uoff_t size;
+	/* Bytes with the line feeds that are stored: before compressing, and
+	   on disk. */
+	uoff_t plain_size, stored_size;
+	time_t oldest, next_due;
+	const struct retention_rule *next_rule;
+	bool stored_known;
+};
+
+static int
+doveadm_retention_status_stored(const struct retention_driver *driver,
+				struct mail *mail, uoff_t plain_size,
+				struct doveadm_retention_counts *counts,
+				const char **error_r)
+{
+	struct retention_stored stored = { .size = plain_size };
+	struct retention_record rec;
+	int ret;
+
+	if (driver != NULL) {
+		ret = driver->look(mail, &stored, error_r);
+		if (ret <= 0)
+			return ret;
+	}
+	retention_record_get(mail, &rec);
+	if (stored.state == RETENTION_RECORD_COMPRESSED)
+		counts->compressed++;
+	else if (stored.state == RETENTION_RECORD_NOT_COMPRESSIBLE ||
+		 rec.state == RETENTION_RECORD_NOT_COMPRESSIBLE)
+		counts->not_compressible++;
+	else
+		counts->plain++;
+	counts->stored_size += stored.size;
+	return 1;
+}
+
+static void
+doveadm_retention_status_due(const struct retention_box *rbox,
+			     const struct retention_mail_facts *facts,
+			     time_t now,
+			     struct doveadm_retention_counts *counts)
+{
+	struct retention_rule_verdict verdict;
+	enum retention_action action;
+	unsigned int count;
+	const struct retention_rule *const *rules =
+		array_get(&rbox->rules, &count);
+
+	action = retention_rules_judge(rules, count, facts, now, &verdict);
+	/* a compress rule that is due has nothing to do for what it did */
+	if (verdict.rule == NULL || action == RETENTION_ACTION_KEEP ||
+	    action == RETENTION_ACTION_COMPRESS)
+		return;
+	if (counts->next_rule == NULL || verdict.due < counts->next_due) {
+		counts->next_rule = verdict.rule;
+		counts->next_due = verdict.due;
+	}
+}
+
+/* Returns 1 if the message was counted, 0 if it is gone, -1 on error. */
+static int
+doveadm_retention_status_mail(const struct retention_box *rbox,
+			      const struct retention_driver *driver,
+			      struct mail *mail, time_t now,
+			      struct doveadm_retention_counts *counts,
+			      const char **error_r)
+{
+	struct retention_mail_facts facts;
+	uoff_t size, plain_size;
+	time_t received;
+	int ret;
+
+	if (mail_get_virtual_size(mail, &size) < 0 ||
+	    mail_get_physical_size(mail, &plain_size) < 0 ||
+	    mail_get_received_date(mail, &received) < 0) {
+		if (mail->expunged)
+			return 0;
+		*error_r = retention_box_error(mail->box);
+		return -1;
+	}
+	ret = doveadm_retention_status_stored(driver, mail, plain_size,
+					      counts, error_r);
+	if (ret > 0)
+		ret = retention_box_get_facts(rbox, mail, &facts, error_r);
+	if (ret <= 0)
+		return ret;
+	counts->messages++;
+	counts->size += size;
+	counts->plain_size += plain_size;
+	if (counts->oldest == 0 || received < counts->oldest)
+		counts->oldest = received;
+	doveadm_retention_status_due(rbox, &facts, now, counts);
+	return 1;
+}
+
+static int
+doveadm_retention_status_count(const struct retention_box *rbox,
+			       struct mailbox *box,
+			       struct doveadm_retention_counts *counts_r,
+			       const char **error_r)
+{
+	const struct retention_driver *driver =
+		retention_driver_find(box->storage);
+	struct mailbox_transaction_context *t;
+	struct mailbox_status status;
+	struct mail *mail;
+	time_t now = time(NULL);
+	int ret = 0;
+
+	i_zero(counts_r);
+	counts_r->stored_known = driver != NULL;
+	mailbox_get_open_status(box, STATUS_MESSAGES, &status);
+	t = mailbox_transaction_begin(box, 0, "retention status");
+	mail = mail_alloc(t, MAIL_FETCH_VIRTUAL_SIZE |
+			  MAIL_FETCH_PHYSICAL_SIZE | MAIL_FETCH_RECEIVED_DATE |
+			  retention_box_wanted_fields(rbox), NULL);
+	for (uint32_t seq = 1; seq <= status.messages && ret >= 0; seq++) {
+		T_BEGIN {
+			mail_set_seq(mail, seq);
+			ret = doveadm_retention_status_mail(rbox, driver, mail,
+				now, counts_r, error_r);
+			if (ret < 0) {
+				*error_r = t_strdup_printf("UID=%u: %s",
+							   mail->uid, *error_r);
+			}
+		} T_END_PASS_STR_IF(ret < 0, error_r);
+	}
+	mail_free(&mail);
+	mailbox_transaction_rollback(&t);
+	return ret < 0 ? -1 : 0;
+}
+
+static void
+doveadm_retention_status_print(const struct retention_box *rbox,
+			       const struct doveadm_retention_counts *counts)
+{
+	uoff_t saved = counts->plain_size > counts->stored_size ?
+		counts->plain_size - counts->stored_size : 0;
+
+	doveadm_print(rbox->vname);
+	doveadm_print_num(counts->messages);
+	doveadm_print_num(counts->size);
+	doveadm_print_num(counts->stored_size);
+	doveadm_print(doveadm_retention_percent(saved, counts->plain_size));
+	doveadm_print_num(counts->compressed);
+	doveadm_print_num(counts->plain);
+	doveadm_print_num(counts->not_compressible);
+	doveadm_print(doveadm_retention_date(counts->oldest));
+	doveadm_print(doveadm_retention_date(counts->next_due));
+	doveadm_print(counts->next_rule == NULL ? "-" :
+		      counts->next_rule->name);
+}
+
+static int
+doveadm_retention_status_box(const struct retention_box *rbox,
+			     const char **error_r)
+{
+	struct doveadm_retention_counts counts;
+	struct mailbox *box;
+	int ret;
+
+	ret = retention_box_open(rbox, &box, error_r);
+	if (ret <= 0)
+		return ret;
+	ret = doveadm_retention_status_count(rbox, box, &counts, error_r);
+	if (ret == 0)
+		doveadm_retention_status_print(rbox, &counts);
+	mailbox_free(&box);
+	return ret;
+}
+
+static int
+doveadm_retention_status_boxes(struct doveadm_retention_status *status,
+			       struct mail_user *user,
+			       const struct retention_settings *set,
+			       pool_t pool)
+{
+	ARRAY_TYPE(retention_box) boxes;
+	struct retention_box *rbox;
+	const char *error;
+	int ret = 0;
+
+	if (retention_boxes_list(user, set, TRUE, pool, &boxes, &error) < 0) {
+		doveadm_retention_failed(&status->ctx, user, error);
+		return -1;
+	}
+	array_foreach_elem(&boxes, rbox) T_BEGIN {
+		if (!doveadm_is_killed() &&
+		    retention_box_matches(rbox, status->mask) &&
+		    doveadm_retention_status_box(rbox, &error) < 0) {
+			doveadm_retention_failed(&status->ctx, user,
+				t_strdup_printf("Mailbox %s: %s",
+						rbox->vname, error));
+			ret = -1;
+		}
+	} T_END;
+	return ret;
+}
+
+static int
+doveadm_retention_status_run(struct doveadm_mail_cmd_context *_ctx,
+			     struct mail_user *user)
+{
+	struct doveadm_retention_status *status =
+		container_of(_ctx, struct doveadm_retention_status, ctx);
+	struct retention_user *ruser = retention_user_get(user);
+	pool_t pool;
+	int ret;
+
+	if (ruser == NULL) {
+		doveadm_retention_failed(_ctx, user,
+			"The plugin is not loaded for this user: "
+			"add retention to mail_plugins");
+		return -1;
+	}
+	pool = pool_alloconly_create("retention status", 4096);
+	ret = doveadm_retention_status_boxes(status, user, ruser->set, pool);
+	pool_unref(&pool);
+	return ret;
+}
+
+static void doveadm_retention_status_init(RETENTION_DOVEADM_INIT_PARAMS)
+{
+	struct doveadm_retention_status *status =
+		container_of(_ctx, struct doveadm_retention_status, ctx);
+	const enum doveadm_print_header_flags right =
+		DOVEADM_PRINT_HEADER_FLAG_RIGHT_JUSTIFY;
+
+	(void)doveadm_cmd_param_str(_ctx->cctx, "mailbox-mask", &status->mask);
+	doveadm_print_header("mailbox", "mailbox",
+			     DOVEADM_PRINT_HEADER_FLAG_EXPAND);
+	doveadm_print_header("messages", "messages", right);
+	doveadm_print_header("size", "size", right);
+	doveadm_print_header("stored", "stored", right);
+	doveadm_print_header("saved_percent", "saved %", right);
+	doveadm_print_header("compressed", "compressed", right);
+	doveadm_print_header("plain", "plain", right);
+	doveadm_print_header("not_compressible", "not compressible", right);
+	doveadm_print_header("oldest", "oldest", 0);
+	doveadm_print_header("next_due", "next due", 0);
+	doveadm_print_header("rule", "rule", 0);
+}
+
+static struct doveadm_mail_cmd_context *doveadm_retention_status_alloc(void)
+{
+	struct doveadm_retention_status *status =
+		doveadm_retention_cmd_alloc(struct doveadm_retention_status,
+					    "m:");
+
+	status->ctx.v.init = doveadm_retention_status_init;
+	status->ctx.v.run = doveadm_retention_status_run;
+	doveadm_print_init(DOVEADM_PRINT_TYPE_TABLE);
+	return &status->ctx;
+}
+
+struct doveadm_cmd_ver2 doveadm_cmd_retention_status = {
+	.name = "retention status",
+	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX "[-m <mailbox mask>]",
+	.mail_cmd = doveadm_retention_status_alloc,
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_MAIL_COMMON
+DOVEADM_CMD_PARAM('m', "mailbox-mask", CMD_PARAM_STR, 0)
+DOVEADM_CMD_PARAMS_END
+};
