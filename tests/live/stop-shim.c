@@ -1,0 +1,91 @@
+/* Copyright (c) 2026 dovecot-retention authors, see the included COPYING file */
+
+/* Preloaded into doveadm by test_interrupted.py: sends the process a signal
+   just before it writes to a certain file, once. What to do is told by the
+   environment, the paths as POSIX extended regular expressions:
+
+   RETENTION_STOP_AFTER   counts from the first write to such a path on; any
+                          path if it is not set
+   RETENTION_STOP_AT      path of the write that is stopped at
+   RETENTION_STOP_SIGNAL  number of the signal */
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <limits.h>
+#include <regex.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+static bool stop_armed, stop_done;
+
+static bool stop_matches(const char *name, const char *path)
+{
+	const char *pattern = getenv(name);
+	regex_t regex;
+	bool found;
+
+	if (pattern == NULL ||
+	    regcomp(&regex, pattern, REG_EXTENDED | REG_NOSUB) != 0)
+		return false;
+	found = regexec(&regex, path, 0, NULL, 0) == 0;
+	regfree(&regex);
+	return found;
+}
+
+static void stop_at(const char *path)
+{
+	if (stop_done)
+		return;
+	if (!stop_armed) {
+		stop_armed = getenv("RETENTION_STOP_AFTER") == NULL ||
+			stop_matches("RETENTION_STOP_AFTER", path);
+	}
+	if (!stop_armed || !stop_matches("RETENTION_STOP_AT", path))
+		return;
+	stop_done = true;
+	(void)kill(getpid(), atoi(getenv("RETENTION_STOP_SIGNAL")));
+}
+
+static void stop_at_fd(int fd)
+{
+	char link[64], path[PATH_MAX];
+	int old_errno = errno;
+	ssize_t len;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	len = readlink(link, path, sizeof(path) - 1);
+	if (len > 0) {
+		path[len] = '\0';
+		stop_at(path);
+	}
+	errno = old_errno;
+}
+
+ssize_t write(int fd, const void *data, size_t size)
+{
+	stop_at_fd(fd);
+	return syscall(SYS_write, fd, data, size);
+}
+
+ssize_t writev(int fd, const struct iovec *iov, int count)
+{
+	stop_at_fd(fd);
+	return syscall(SYS_writev, fd, iov, count);
+}
+
+ssize_t pwrite(int fd, const void *data, size_t size, off_t offset)
+{
+	stop_at_fd(fd);
+	return syscall(SYS_pwrite64, fd, data, size, offset);
+}
+
+ssize_t pwrite64(int fd, const void *data, size_t size, off64_t offset)
+{
+	return pwrite(fd, data, size, offset);
+}
