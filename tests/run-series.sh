@@ -100,6 +100,7 @@ live_tests() {
 	# A test may be there twice: for itself and for its end.
 	rank = {"passed": 0, "skipped": 1, "failed": 2}
 	tests = {}
+	failures = open("/tmp/failures", "w")
 	try:
 	    root = xml.etree.ElementTree.parse("/tmp/live.xml").getroot()
 	    for case in root.iter("testcase"):
@@ -109,6 +110,10 @@ live_tests() {
 	        key = case.get("classname"), case.get("name")
 	        tests[key] = max(verdict, tests.get(key, "passed"),
 	                         key=rank.get)
+	        for child in case:
+	            if child.tag in ("failure", "error"):
+	                print(*key, child.get("message", "")[:1500],
+	                      sep="\n  ", file=failures)
 	except (OSError, xml.etree.ElementTree.ParseError):
 	    tests[""] = "failed"
 	for verdict, count in collections.Counter(tests.values()).items():

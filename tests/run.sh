@@ -150,13 +150,16 @@ start_series() {
 	started="$started $name"
 }
 
-# Wait for the started ones and count what they found.
+# Wait for the started ones and count what they found. What failed is named
+# once more at the end, where it is not lost among other lines.
 finish_series() {
 	local name verdict number
 	wait
 	for name in $started; do
 		[ -e "$work/$name/finished" ] ||
 			fail "$name: the tests ended before their end"
+		[ ! -s "$work/$name/failures" ] ||
+			sed "s/^/FAILED: $name: /" "$work/$name/failures"
 		[ ! -e "$work/$name/results" ] ||
 		while read -r verdict number; do
 			count "$verdict" "$number"

@@ -14,9 +14,8 @@
 
 #define RETENTION_VIRTUAL_STORAGE_NAME "virtual"
 
-static bool
-retention_namespace_is_own(const struct mail_namespace *ns,
-			   const struct mail_user *user)
+bool retention_namespace_is_own(const struct mail_namespace *ns,
+				const struct mail_user *user)
 {
 	const struct mail_storage *storage;
 

@@ -28,6 +28,11 @@ struct retention_box {
 };
 ARRAY_DEFINE_TYPE(retention_box, struct retention_box *);
 
+/* Returns TRUE if the namespace's mailboxes are the user's own: neither those of
+   others nor shared, virtual or alias ones. */
+bool retention_namespace_is_own(const struct mail_namespace *ns,
+				const struct mail_user *user);
+
 /* List the user's own mailboxes that have a rule or are archive mailboxes,
    sorted by name. With all_boxes, mailboxes without rules are listed as well.
    Mailboxes of other users, shared and virtual ones, and ones that can't be

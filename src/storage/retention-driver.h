@@ -117,6 +117,11 @@ struct retention_driver {
 	   just copied here is to tell as its save date. */
 	void (*set_save_date)(struct mail *mail, uint32_t save_date);
 
+	/* Notice what a process that was killed has left half done in the
+	   storage, so that the next mailbox sync repairs it before anything
+	   else is done. NULL if the driver's storage needs no such look. */
+	void (*recover)(struct mail_storage *storage);
+
 	/* Look at the message's stored bytes. Returns 1 if ok, 0 if the
 	   message is gone, -1 with error_r if it failed. */
 	int (*look)(struct mail *mail, struct retention_stored *stored_r,

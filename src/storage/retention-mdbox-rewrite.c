@@ -664,6 +664,9 @@ retention_mdbox_rewrite_run(struct retention_mdbox_rewrite *rw,
 {
 	int ret;
 
+	/* A process that was killed after it had named its new file, but before
+	   it had told the map, has left a file with the next number. */
+	rw->storage->map->verify_existing_file_ids = TRUE;
 	rw->atomic = mdbox_map_atomic_begin(rw->storage->map);
 	ret = retention_mdbox_rewrite_messages(rw, error_r);
 	if (ret == 0 && rw->append != NULL)

@@ -197,6 +197,20 @@ static void retention_mdbox_set_save_date(struct mail *mail, uint32_t save_date)
 			      mbox->ext_id, &rec, NULL);
 }
 
+/* Locking the map tells whether its last change was carried through to the
+   mailboxes. Nothing is committed here: what was noticed must be noticed again
+   if we die before the storage is repaired. */
+static void retention_mdbox_recover(struct mail_storage *_storage)
+{
+	struct mdbox_storage *storage = MDBOX_STORAGE(_storage);
+	struct mdbox_map_atomic_context *atomic;
+
+	atomic = mdbox_map_atomic_begin(storage->map);
+	/* if it fails, the next one to lock it gets the same error */
+	(void)mdbox_map_atomic_lock(atomic, "retention: before a run");
+	(void)mdbox_map_atomic_finish(&atomic);
+}
+
 static int
 retention_mdbox_look(struct mail *mail, struct retention_stored *stored_r,
 		     const char **error_r)
@@ -248,5 +262,6 @@ const struct retention_driver retention_driver_mdbox = {
 	.compress = retention_mdbox_compress,
 	.finish = retention_mdbox_finish,
 	.set_save_date = retention_mdbox_set_save_date,
+	.recover = retention_mdbox_recover,
 	.look = retention_mdbox_look,
 };

@@ -283,6 +283,24 @@ static bool retention_run_lock(struct retention_run *run)
 	return FALSE;
 }
 
+/* Have the storages repaired that a killed process, maybe the run before, has
+   left half changed: in the middle of a run this would renumber messages. */
+static void retention_run_recover(struct retention_run *run)
+{
+	const struct retention_driver *driver;
+	struct mail_namespace *ns;
+	struct mail_storage *storage;
+
+	for (ns = run->user->namespaces; ns != NULL; ns = ns->next) {
+		if (!retention_namespace_is_own(ns, run->user))
+			continue;
+		storage = mail_namespace_get_default_storage(ns);
+		driver = retention_driver_find(storage);
+		if (driver != NULL && driver->recover != NULL)
+			driver->recover(storage);
+	}
+}
+
 /* Returns FALSE if there is something to do for which the run must be locked
    first. */
 static bool
@@ -351,8 +369,10 @@ retention_run_boxes(struct retention_run *run,
 			continue;
 		T_BEGIN {
 			if (!retention_run_box(run, rbox) &&
-			    retention_run_lock(run))
+			    retention_run_lock(run)) {
+				retention_run_recover(run);
 				(void)retention_run_box(run, rbox);
+			}
 		} T_END;
 	}
 }

@@ -35,7 +35,8 @@ def test_killed_run_loses_nothing(server, driver, action):
     one.expect_error("Deleting corrupted cache")
     if driver == "mdbox":
         one.expect_error("Inconsistency in map index|rebuilding indexes|"
-                         "fscking index file|view is now inconsistent")
+                         "fscking index file|view is now inconsistent|"
+                         "refcount too low")
     one.fill(mails.small_corpus(MESSAGES - 2) +
              [mails.make(mails.attachment, 1000),
               mails.make(mails.attachment_random, 1001)])
