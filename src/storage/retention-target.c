@@ -62,12 +62,20 @@ void retention_target_deinit(struct retention_target **_target)
 }
 
 /* Create the mailbox. That another process does so at the same time is no
-   error. */
+   error. Neither is that one which lists mailboxes takes a new directory, empty
+   yet, for a remnant and removes it, as mailbox_list_drop_noselect asks: that
+   the mailbox does not exist is found when it is opened. */
 static int retention_target_create(struct mailbox *box)
 {
-	if (mailbox_create(box, NULL, FALSE) < 0 &&
-	    mailbox_get_last_mail_error(box) != MAIL_ERROR_EXISTS)
-		return -1;
+	enum mail_error error;
+
+	if (mailbox_create(box, NULL, FALSE) < 0) {
+		error = mailbox_get_last_mail_error(box);
+		if (error == MAIL_ERROR_NOTFOUND)
+			return 0;
+		if (error != MAIL_ERROR_EXISTS)
+			return -1;
+	}
 	/* many clients show subscribed mailboxes only */
 	return mailbox_set_subscribed(box, TRUE);
 }

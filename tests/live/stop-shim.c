@@ -1,22 +1,25 @@
 /* Copyright (c) 2026 dovecot-retention authors, see the included COPYING file */
 
 /* Preloaded into doveadm by test_interrupted.py: sends the process a signal
-   just before it writes to a certain file, once. What to do is told by the
-   environment, the paths as POSIX extended regular expressions:
+   just before it writes to a certain file or makes a certain directory, once.
+   What to do is told by the environment, the paths as POSIX extended regular
+   expressions:
 
-   RETENTION_STOP_AFTER   counts from the first write to such a path on; any
+   RETENTION_STOP_AFTER   counts from the first such call on such a path on; any
                           path if it is not set
-   RETENTION_STOP_AT      path of the write that is stopped at
+   RETENTION_STOP_AT      path of the call that is stopped at
    RETENTION_STOP_SIGNAL  number of the signal */
 
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <regex.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -88,4 +91,13 @@ ssize_t pwrite(int fd, const void *data, size_t size, off_t offset)
 ssize_t pwrite64(int fd, const void *data, size_t size, off64_t offset)
 {
 	return pwrite(fd, data, size, offset);
+}
+
+int mkdir(const char *name, mode_t mode)
+{
+	int old_errno = errno;
+
+	stop_at(name);
+	errno = old_errno;
+	return (int)syscall(SYS_mkdirat, AT_FDCWD, name, mode);
 }

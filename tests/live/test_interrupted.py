@@ -366,6 +366,26 @@ def test_second_run_waits_a_little(server, driver, shim):
     snapshot.assert_exactly_once()
 
 
+@pytest.mark.parametrize("driver", ("sdbox", "mdbox"))
+def test_removed_while_created(server, driver, shim):
+    """A process that lists mailboxes, as any client may have it do, removes
+    directories that are empty and no mailboxes (mailbox_list_drop_noselect).
+    When it comes upon the archive mailbox that is just being created, that is
+    created once more."""
+    one = server(driver, rules={"inbox": common.ARCHIVE})
+    one.fill(letters(3))
+    snapshot = common.Snapshot(one)
+    folder = os.path.join(one.mail_dir(), "mailboxes", BOX)
+    stopping = Stopping(one, shim)
+    with Stopped(stopping.start(signal.SIGSTOP,
+                                re.escape(folder) + "/dbox-Mails$",
+                                re.escape(folder) + "$")) as stopped:
+        os.rmdir(folder)
+    assert stopped.ran.status == 0, stopped.ran.err
+    assert common.counts(one) == {BOX: 3}
+    snapshot.assert_exactly_once()
+
+
 def shared_file(one):
     """stat() of the one file that all messages are in, and its bytes."""
     paths = one.mail_files()
