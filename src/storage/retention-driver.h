@@ -11,6 +11,7 @@ struct mail_storage;
 struct mail_user;
 struct mailbox_transaction_context;
 struct retention_driver;
+struct retention_hold;
 struct retention_rule;
 
 /* Compression in place, driver by driver. The order of writes is the same
@@ -121,6 +122,16 @@ struct retention_driver {
 	   storage, so that the next mailbox sync repairs it before anything
 	   else is done. NULL if the driver's storage needs no such look. */
 	void (*recover)(struct mail_storage *storage);
+
+	/* The messages of the mailbox with these UIDs are about to be copied
+	   within their storage: keep them from being lost if only a part of
+	   that commit gets to the disk. Returns 0 if ok, -1 with error_r if it
+	   failed. NULL if the driver's storage needs no such care. */
+	int (*hold)(struct mailbox *box, const ARRAY_TYPE(uint32_t) *uids,
+		    struct retention_hold **hold_r, const char **error_r);
+	/* After the commit, whether it failed or not. Returns as hold(); the
+	   messages are safe anyway. */
+	int (*release)(struct retention_hold **hold, const char **error_r);
 
 	/* Look at the message's stored bytes. Returns 1 if ok, 0 if the
 	   message is gone, -1 with error_r if it failed. */

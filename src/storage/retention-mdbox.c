@@ -263,5 +263,7 @@ const struct retention_driver retention_driver_mdbox = {
 	.finish = retention_mdbox_finish,
 	.set_save_date = retention_mdbox_set_save_date,
 	.recover = retention_mdbox_recover,
+	.hold = retention_mdbox_hold,
+	.release = retention_mdbox_release,
 	.look = retention_mdbox_look,
 };

@@ -31,4 +31,9 @@ void retention_mdbox_rewrite_file(struct retention_compressor *compressor,
 				  struct retention_mdbox_wants *wants,
 				  uint32_t file_id);
 
+/* See struct retention_driver. */
+int retention_mdbox_hold(struct mailbox *box, const ARRAY_TYPE(uint32_t) *uids,
+			 struct retention_hold **hold_r, const char **error_r);
+int retention_mdbox_release(struct retention_hold **hold, const char **error_r);
+
 #endif

@@ -397,6 +397,54 @@ retention_move_commit_src(struct retention_move_batch *batch,
 	return RETENTION_MOVE_DONE;
 }
 
+/* Have the storage take care of the messages that are copied within it.
+   Returns 0 if ok, with hold_r NULL if there is nothing to be done, -1 on
+   error. */
+static int
+retention_move_hold(struct retention_move_batch *batch,
+		    const struct retention_driver *driver,
+		    struct retention_hold **hold_r, const char **error_r)
+{
+	const struct retention_moved *moved;
+	ARRAY_TYPE(uint32_t) uids;
+
+	*hold_r = NULL;
+	if (driver == NULL || driver->hold == NULL ||
+	    batch->dest->storage != batch->src->storage)
+		return 0;
+	t_array_init(&uids, array_count(&batch->moved));
+	array_foreach(&batch->moved, moved) {
+		if (moved->copy_uid == 0)
+			array_push_back(&uids, &moved->item->uid);
+	}
+	if (array_is_empty(&uids))
+		return 0;
+	return driver->hold(batch->src, &uids, hold_r, error_r);
+}
+
+static enum retention_move_result
+retention_move_commit_dest(struct retention_move_batch *batch,
+			   struct mailbox_transaction_context **dest_t,
+			   struct mail_transaction_commit_changes *changes_r,
+			   const char **error_r)
+{
+	const struct retention_driver *driver =
+		retention_driver_find(batch->src->storage);
+	enum retention_move_result result = RETENTION_MOVE_DONE;
+	struct retention_hold *hold;
+	const char *error;
+
+	if (retention_move_hold(batch, driver, &hold, error_r) < 0)
+		return RETENTION_MOVE_FAILED;
+	if (mailbox_transaction_commit_get_changes(dest_t, changes_r) < 0) {
+		*error_r = retention_box_error(batch->dest);
+		result = RETENTION_MOVE_UNCLEAR;
+	}
+	if (hold != NULL && driver->release(&hold, &error) < 0)
+		batch->late_error = p_strdup(batch->pool, error);
+	return result;
+}
+
 static enum retention_move_result
 retention_move_commit(struct retention_move_batch *batch,
 		      struct mailbox_transaction_context **src_t,
@@ -416,10 +464,9 @@ retention_move_commit(struct retention_move_batch *batch,
 		*error_r = "messages keep being expunged by others";
 		return RETENTION_MOVE_AGAIN;
 	}
-	if (mailbox_transaction_commit_get_changes(dest_t, &changes) < 0) {
-		*error_r = retention_box_error(batch->dest);
-		return RETENTION_MOVE_UNCLEAR;
-	}
+	result = retention_move_commit_dest(batch, dest_t, &changes, error_r);
+	if (result != RETENTION_MOVE_DONE)
+		return result;
 	result = retention_move_commit_src(batch, src_t, &changes.saved_uids,
 					   error_r);
 	pool_unref(&changes.pool);

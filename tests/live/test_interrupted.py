@@ -366,6 +366,27 @@ def test_second_run_waits_a_little(server, driver, shim):
     snapshot.assert_exactly_once()
 
 
+def test_copies_are_counted(server, shim):
+    """mdbox adds a copy to the archive mailbox first, and to the map's count of
+    references afterwards. A run was killed in between: what the next run takes
+    for archived, and expunges from INBOX, does not count as unused and is not
+    purged."""
+    one = server("mdbox", rules={"inbox": common.ARCHIVE})
+    others = prepare_archive(one, "settled")
+    one.fill(letters(4))
+    snapshot = common.Snapshot(one)
+    stopping = Stopping(one, shim)
+    ran = stopping.run(signal.SIGKILL, "/dovecot\\.map\\.index\\.log$",
+                       stopping.archive_log)
+    assert ran.status == -signal.SIGKILL, ran.err
+    assert common.counts(one) == {"INBOX": 4, BOX: 4 + others}
+    one.retention("run")
+    assert common.counts(one) == {BOX: 4 + others}
+    one.doveadm("purge", "-u", "alice")
+    snapshot.assert_exactly_once()
+    assert common.compressed_count(one) == 4 + others
+
+
 @pytest.mark.parametrize("driver", ("sdbox", "mdbox"))
 def test_removed_while_created(server, driver, shim):
     """A process that lists mailboxes, as any client may have it do, removes
