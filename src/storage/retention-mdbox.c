@@ -205,6 +205,9 @@ static void retention_mdbox_recover(struct mail_storage *_storage)
 	struct mdbox_storage *storage = MDBOX_STORAGE(_storage);
 	struct mdbox_map_atomic_context *atomic;
 
+	/* locking would create it */
+	if (mdbox_map_open(storage->map) <= 0)
+		return;
 	atomic = mdbox_map_atomic_begin(storage->map);
 	/* if it fails, the next one to lock it gets the same error */
 	(void)mdbox_map_atomic_lock(atomic, "retention: before a run");
