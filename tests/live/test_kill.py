@@ -3,6 +3,7 @@
 
 import os
 import random
+import subprocess
 import time
 
 import pytest
@@ -14,6 +15,13 @@ import mails
 # For each driver, both actions together.
 KILLS = int(os.environ.get("RETENTION_KILLS") or 200)
 MESSAGES = 40
+
+
+def adapt(whole, moment, taken, status):
+    """How long the next run is likely to take: the machine may be busier when
+    it is measured than later, or less busy, and a run that ends before it is
+    to be killed proves nothing."""
+    return taken if status == 0 else max(whole, moment)
 
 
 def linked(one):
@@ -28,15 +36,15 @@ def test_killed_run_loses_nothing(server, driver, action):
     the next run finishes the work, after which every message is there exactly
     once, bit by bit the same, and compressed."""
     rule = common.ARCHIVE if action == "archive" else common.COMPRESS
-    one = server(driver, rules={"inbox": rule})
+    # Each mailbox takes its time to dump.
+    one = server(driver, rules={"inbox": rule}, special_use=False)
     # Dovecot's caches and, in mdbox, what the killed process had appended to a
     # file, which the next one that appends to it finds and has the indexes
     # rebuilt.
     one.expect_error("Deleting corrupted cache")
     if driver == "mdbox":
         one.expect_error("Inconsistency in map index|rebuilding indexes|"
-                         "fscking index file|view is now inconsistent|"
-                         "refcount too low")
+                         "fscking index file|view is now inconsistent")
     one.fill(mails.small_corpus(MESSAGES - 2) +
              [mails.make(mails.attachment, 1000),
               mails.make(mails.attachment_random, 1001)])
@@ -56,21 +64,28 @@ def test_killed_run_loses_nothing(server, driver, action):
         snapshot.restore()
         # Twice in a row now and then: the second run meets what the first
         # one left.
-        for _ in range(rng.choice((1, 1, 2))):
+        for again in (False, True)[:rng.choice((1, 1, 2))]:
             process = one.popen_doveadm("retention", "run", "-u", "alice")
+            begin = time.monotonic()
             # Starting up takes a part of the time and does nothing yet.
-            time.sleep(rng.uniform(0.1, 1.0) * whole)
-            process.kill()
-            process.communicate()
+            moment = rng.uniform(0.1, 1.1) * whole
+            try:
+                _, err = process.communicate(timeout=moment)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                _, err = process.communicate()
+            if not again:
+                whole = adapt(whole, moment, time.monotonic() - begin,
+                              process.returncode)
             killed += process.returncode == -9
-            assert process.returncode in (-9, 0)
+            assert process.returncode in (-9, 0), err
             common.remove_locks(one)
             assert snapshot.lost() == {}
         one.retention("run")
+        if driver == "mdbox":
+            # Removes what nobody refers to any more, by the map's word.
+            one.doveadm("purge", "-u", "alice")
         assert common.layout(snapshot.assert_exactly_once()) == places
         # A file that a killed run has linked but not given to a message, or not
-        # taken away any more, makes the message look like a shared one. And
-        # mdbox gives messages new numbers when it repairs itself during a run,
-        # which leaves them to the run after.
-        if driver != "mdbox":
-            assert common.compressed_count(one) + linked(one) >= done
+        # taken away any more, makes the message look like a shared one.
+        assert common.compressed_count(one) + linked(one) >= done
