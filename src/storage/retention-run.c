@@ -284,7 +284,10 @@ static bool retention_run_lock(struct retention_run *run)
 }
 
 /* Have the storages repaired that a killed process, maybe the run before, has
-   left half changed: in the middle of a run this would renumber messages. */
+   left half changed: in the middle of a run this would renumber messages. To be
+   called before any mailbox is synced. mdbox would finish what was left and
+   then repair it, and nothing would tell that it needs repair if we died in
+   between. */
 static void retention_run_recover(struct retention_run *run)
 {
 	const struct retention_driver *driver;
@@ -447,6 +450,8 @@ static int retention_run_go(struct retention_run *run, const char **error_r)
 	p_array_init(&run->jobs, run->pool, 16);
 	run->mover = retention_mover_init(run->event, run->now,
 					  retention_run_stop, run);
+	if (!run->options->dry_run)
+		retention_run_recover(run);
 	ret = retention_run_all_boxes(run, error_r);
 	retention_run_finish(run);
 	complete = ret == 0 && run->stats->errors == 0 &&

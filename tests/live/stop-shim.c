@@ -6,7 +6,8 @@
    expressions:
 
    RETENTION_STOP_AFTER   counts from the first such call on such a path on; any
-                          path if it is not set
+                          path if it is not set. If there are several, one a
+                          line, each counts from the one before it on.
    RETENTION_STOP_AT      path of the call that is stopped at
    RETENTION_STOP_SIGNAL  number of the signal */
 
@@ -19,22 +20,29 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-static bool stop_armed, stop_done;
+static bool stop_done;
+/* The part of RETENTION_STOP_AFTER that is still to be met; NULL before the
+   first call. */
+static const char *stop_after;
 
-static bool stop_matches(const char *name, const char *path)
+static bool stop_matches(const char *pattern, size_t len, const char *path)
 {
-	const char *pattern = getenv(name);
+	char copy[PATH_MAX];
 	regex_t regex;
 	bool found;
 
-	if (pattern == NULL ||
-	    regcomp(&regex, pattern, REG_EXTENDED | REG_NOSUB) != 0)
+	if (len >= sizeof(copy))
+		return false;
+	memcpy(copy, pattern, len);
+	copy[len] = '\0';
+	if (regcomp(&regex, copy, REG_EXTENDED | REG_NOSUB) != 0)
 		return false;
 	found = regexec(&regex, path, 0, NULL, 0) == 0;
 	regfree(&regex);
@@ -43,13 +51,28 @@ static bool stop_matches(const char *name, const char *path)
 
 static void stop_at(const char *path)
 {
-	if (stop_done)
+	const char *at = getenv("RETENTION_STOP_AT");
+	size_t len;
+
+	if (stop_done || at == NULL)
 		return;
-	if (!stop_armed) {
-		stop_armed = getenv("RETENTION_STOP_AFTER") == NULL ||
-			stop_matches("RETENTION_STOP_AFTER", path);
+	if (stop_after == NULL) {
+		stop_after = getenv("RETENTION_STOP_AFTER");
+		if (stop_after == NULL)
+			stop_after = "";
 	}
-	if (!stop_armed || !stop_matches("RETENTION_STOP_AT", path))
+	if (*stop_after != '\0') {
+		len = strcspn(stop_after, "\n");
+		if (!stop_matches(stop_after, len, path))
+			return;
+		stop_after += len;
+		if (*stop_after == '\n')
+			stop_after++;
+		/* the same call may be the one to stop at */
+		if (*stop_after != '\0')
+			return;
+	}
+	if (!stop_matches(at, strlen(at), path))
 		return;
 	stop_done = true;
 	(void)kill(getpid(), atoi(getenv("RETENTION_STOP_SIGNAL")));

@@ -387,6 +387,31 @@ def test_copies_are_counted(server, shim):
     assert common.compressed_count(one) == 4 + others
 
 
+def test_killed_while_repaired(server, shim):
+    """A run was killed when mdbox's map no longer counted the origins, and
+    INBOX still had them. The next one was killed as well, while the storage was
+    being repaired: the one after that still finds that it needs repair, and
+    nothing is purged that is in the archive."""
+    one = server("mdbox", rules={"inbox": common.ARCHIVE})
+    one.expect_error("Inconsistency in map index|rebuilding indexes|"
+                     "fscking index file|view is now inconsistent")
+    others = prepare_archive(one, "settled")
+    one.fill(letters(4))
+    snapshot = common.Snapshot(one)
+    stopping = Stopping(one, shim)
+    map_log = "/dovecot\\.map\\.index\\.log$"
+    ran = stopping.run(signal.SIGKILL, stopping.inbox_log, "\n".join(
+        (stopping.archive_log, stopping.inbox_log, map_log)))
+    assert ran.status == -signal.SIGKILL, ran.err
+    ran = stopping.run(signal.SIGKILL, stopping.archive_log)
+    assert ran.status == -signal.SIGKILL, ran.err
+    assert "rebuilding indexes" in ran.err
+    one.retention("run")
+    one.doveadm("purge", "-u", "alice")
+    snapshot.assert_exactly_once()
+    assert common.counts(one) == {BOX: 4 + others}
+
+
 @pytest.mark.parametrize("driver", ("sdbox", "mdbox"))
 def test_removed_while_created(server, driver, shim):
     """A process that lists mailboxes, as any client may have it do, removes
