@@ -60,10 +60,12 @@ class Snapshot:
         self.one = one
         self.user = user
         self.saved = one.path("snapshot-" + user)
+        one.wait_sessions()
         copy_tree(one.home(user), self.saved)
         self.bodies = dump.count_bodies(dump.account(one, user))
 
     def restore(self):
+        self.one.wait_sessions()
         copy_tree(self.saved, self.one.home(self.user))
 
     def account(self):

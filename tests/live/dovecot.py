@@ -57,6 +57,15 @@ def children(pid):
         return [int(child) for child in file.read().split()]
 
 
+def command_of(pid):
+    """The name of the program, "" if it has ended."""
+    try:
+        with open("/proc/%d/comm" % pid, encoding="ascii") as file:
+            return file.read().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def free_ports(count):
     with contextlib.ExitStack() as stack:
         ports = []
@@ -443,6 +452,12 @@ class Dovecot:
         self.stop()
         if os.environ.get("RETENTION_KEEP_TMP", "") == "":
             shutil.rmtree(self.base, ignore_errors=True)
+
+    def wait_sessions(self):
+        """Until no process works for a client any more. It goes on for a while
+        when the client has logged out, and looks at the user's files."""
+        poll(lambda: self.process is None or not any(
+            command_of(pid) == "imap" for pid in children(self.process.pid)))
 
     # -- log
 
