@@ -289,7 +289,7 @@ int retention_rule_parse(struct retention_rule *rule, pool_t pool,
 	return 0;
 }
 
-static const char *retention_age_text(unsigned int secs)
+const char *retention_age_text(unsigned int secs)
 {
 	static const struct {
 		unsigned int secs;

@@ -52,6 +52,8 @@ ARRAY_DEFINE_TYPE(retention_rule, struct retention_rule);
 const char *retention_action_name(enum retention_action action);
 /* The setting's word for the date: "saved", ... */
 const char *retention_age_from_name(enum retention_age_from age_from);
+/* Returns the seconds as a setting has them: "90d", "unlimited", ... */
+const char *retention_age_text(unsigned int secs);
 
 /* Fill the rule with the defaults of the optional fields. The name is copied
    to the pool. */

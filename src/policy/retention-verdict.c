@@ -78,7 +78,7 @@ retention_verdict_set_base(struct retention_rule_verdict *verdict,
 	verdict->base_from = from;
 }
 
-static time_t retention_due_date(time_t base, unsigned int age)
+time_t retention_due_date(time_t base, unsigned int age)
 {
 	if ((uintmax_t)age > (uintmax_t)(RETENTION_TIME_MAX - base))
 		return RETENTION_TIME_MAX;

@@ -59,6 +59,8 @@ struct retention_rule_verdict {
 	time_t due;
 };
 
+/* Returns base + age, or the last second there is if that is later. */
+time_t retention_due_date(time_t base, unsigned int age);
 /* The text of the reason, for people: "not yet due", "is flagged", ... */
 const char *retention_reason_text(enum retention_reason reason);
 
