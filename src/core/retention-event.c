@@ -28,6 +28,7 @@ static const char *retention_event_name(enum retention_action action)
 	case RETENTION_ACTION_EXPUNGE:
 		return "retention_mail_expunged";
 	case RETENTION_ACTION_NONE:
+		return "retention_mail_hidden";
 	case RETENTION_ACTION_KEEP:
 		break;
 	}
@@ -47,7 +48,8 @@ void retention_event_mail_send(struct event *event,
 		add_int("uid", mail->uid)->
 		add_int("message_size", mail->size);
 
-	str_printfa(str, "%s: ", retention_action_name(action));
+	str_printfa(str, "%s: ", action == RETENTION_ACTION_NONE ? "hide" :
+		    retention_action_name(action));
 	if (mail->rule != NULL) {
 		str_printfa(str, "rule=%s, ", mail->rule);
 		e->add_str("rule", mail->rule);

@@ -32,7 +32,8 @@ struct retention_event_mail {
 };
 
 /* Log the message and send retention_mail_archived, retention_mail_compressed
-   or retention_mail_expunged. */
+   or retention_mail_expunged, or with RETENTION_ACTION_NONE, which stands for
+   hiding from POP3, retention_mail_hidden. */
 void retention_event_mail_send(struct event *event,
 			       enum retention_action action,
 			       const struct retention_event_mail *mail);

@@ -9,7 +9,7 @@
 #include "array.h"
 #include "strfuncs.h"
 #include "settings.h"
-#include "retention-rule.h"
+#include "retention-pop3.h"
 #include "retention-template.h"
 #include "retention-values.h"
 #include "retention-settings-v24.h"
@@ -19,10 +19,54 @@ extern const struct setting_parser_info *retention_settings_set_infos[];
 extern const char *retention_settings_version;
 
 static bool
+retention_pop3_config_is_known(const struct retention_config *set)
+{
+	return set->retention_pop3_delete != set_value_unknown &&
+		set->retention_pop3_keep_time != set_value_unknown &&
+		set->retention_pop3_keep_action != set_value_unknown &&
+		set->retention_pop3_leave_time != set_value_unknown;
+}
+
+int retention_pop3_config_parse(const struct retention_config *set,
+				struct retention_pop3_settings *pop3_r,
+				const char **error_r)
+{
+	const char *name, *value, *error;
+
+	retention_pop3_settings_init(pop3_r);
+	if (set->retention_pop3_delete != set_value_unknown &&
+	    retention_pop3_delete_parse(set->retention_pop3_delete,
+					&pop3_r->delete, &error) < 0) {
+		name = "retention_pop3_delete";
+		value = set->retention_pop3_delete;
+	} else if (set->retention_pop3_keep_time != set_value_unknown &&
+		   retention_pop3_time_parse(set->retention_pop3_keep_time,
+					     &pop3_r->keep_time, &error) < 0) {
+		name = "retention_pop3_keep_time";
+		value = set->retention_pop3_keep_time;
+	} else if (set->retention_pop3_keep_action != set_value_unknown &&
+		   retention_pop3_keep_action_parse(
+				set->retention_pop3_keep_action,
+				&pop3_r->keep_action, &error) < 0) {
+		name = "retention_pop3_keep_action";
+		value = set->retention_pop3_keep_action;
+	} else if (set->retention_pop3_leave_time != set_value_unknown &&
+		   retention_pop3_time_parse(set->retention_pop3_leave_time,
+					     &pop3_r->leave_time, &error) < 0) {
+		name = "retention_pop3_leave_time";
+		value = set->retention_pop3_leave_time;
+	} else
+		return retention_pop3_config_is_known(set) ? 1 : 0;
+	*error_r = t_strdup_printf("%s=%s %s", name, value, error);
+	return -1;
+}
+
+static bool
 retention_config_check(void *_set, pool_t pool ATTR_UNUSED,
 		       const char **error_r)
 {
 	struct retention_config *set = _set;
+	struct retention_pop3_settings pop3;
 	const char *name, *value, *error;
 
 	if (set->retention_archive_mailbox != set_value_unknown &&
@@ -46,9 +90,32 @@ retention_config_check(void *_set, pool_t pool ATTR_UNUSED,
 		name = "retention_compression_level";
 		value = dec2str(set->retention_compression_level);
 	} else
-		return TRUE;
+		return retention_pop3_config_parse(set, &pop3, error_r) >= 0;
 	*error_r = t_strdup_printf("%s=%s %s", name, value, error);
 	return FALSE;
+}
+
+/* Settings that are checked against each other are read once more: config
+   checks each of its blocks without what stands around it. */
+static bool
+retention_config_ext_check(struct event *event, void *_set ATTR_UNUSED,
+			   pool_t pool ATTR_UNUSED, const char **error_r)
+{
+	const struct retention_config *config;
+	struct retention_pop3_settings pop3;
+	const char *error;
+	bool ok = TRUE;
+
+	if (settings_get(event, &retention_setting_parser_info,
+			 SETTINGS_GET_FLAG_NO_CHECK, &config, &error) < 0)
+		return TRUE;
+	/* What can't be parsed has been refused already, or has variables. */
+	if (retention_pop3_config_parse(config, &pop3, &error) > 0) {
+		ok = retention_pop3_settings_check(
+			&pop3, config->retention_minimum_age, error_r) == 0;
+	}
+	settings_free(config);
+	return ok;
 }
 
 int retention_rule_config_parse(const struct retention_rule_config *set,
@@ -129,6 +196,10 @@ static const struct setting_define retention_setting_defines[] = {
 	DEF(UINT, retention_compression_level),
 	DEF(TIME, retention_minimum_age),
 	DEF(STR, retention_run_limit),
+	DEF(STR, retention_pop3_delete),
+	DEF(STR, retention_pop3_keep_time),
+	DEF(STR, retention_pop3_keep_action),
+	DEF(STR, retention_pop3_leave_time),
 
 	SETTING_DEFINE_LIST_END
 };
@@ -140,6 +211,10 @@ static const struct retention_config retention_default_settings = {
 	.retention_compression_level = RETENTION_COMPRESSION_LEVEL_DEFAULT,
 	.retention_minimum_age = RETENTION_MINIMUM_AGE_DEFAULT,
 	.retention_run_limit = "0",
+	.retention_pop3_delete = "expunge",
+	.retention_pop3_keep_time = "unlimited",
+	.retention_pop3_keep_action = "archive",
+	.retention_pop3_leave_time = "unlimited",
 };
 
 const struct setting_parser_info retention_setting_parser_info = {
@@ -149,6 +224,7 @@ const struct setting_parser_info retention_setting_parser_info = {
 	.struct_size = sizeof(struct retention_config),
 	.pool_offset1 = 1 + offsetof(struct retention_config, pool),
 	.check_func = retention_config_check,
+	.ext_check_func = retention_config_ext_check,
 };
 
 #undef DEF

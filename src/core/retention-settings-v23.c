@@ -77,6 +77,35 @@ retention_set_run_limit(struct retention_settings *set, const char *value,
 	return retention_percent_parse(value, &set->run_limit, error_r);
 }
 
+static int
+retention_set_pop3_delete(struct retention_settings *set, const char *value,
+			  const char **error_r)
+{
+	return retention_pop3_delete_parse(value, &set->pop3.delete, error_r);
+}
+
+static int
+retention_set_pop3_keep_time(struct retention_settings *set, const char *value,
+			     const char **error_r)
+{
+	return retention_pop3_time_parse(value, &set->pop3.keep_time, error_r);
+}
+
+static int
+retention_set_pop3_keep_action(struct retention_settings *set,
+			       const char *value, const char **error_r)
+{
+	return retention_pop3_keep_action_parse(value, &set->pop3.keep_action,
+						error_r);
+}
+
+static int
+retention_set_pop3_leave_time(struct retention_settings *set,
+			      const char *value, const char **error_r)
+{
+	return retention_pop3_time_parse(value, &set->pop3.leave_time, error_r);
+}
+
 /* The keys that do not belong to a rule. */
 static const struct {
 	const char *key;
@@ -86,6 +115,10 @@ static const struct {
 	{ "retention_archive_mailbox", retention_set_archive_mailbox },
 	{ "retention_compression_level", retention_set_compression_level },
 	{ "retention_minimum_age", retention_set_minimum_age },
+	{ "retention_pop3_delete", retention_set_pop3_delete },
+	{ "retention_pop3_keep_action", retention_set_pop3_keep_action },
+	{ "retention_pop3_keep_time", retention_set_pop3_keep_time },
+	{ "retention_pop3_leave_time", retention_set_pop3_leave_time },
 	{ "retention_run_limit", retention_set_run_limit },
 };
 
@@ -214,6 +247,10 @@ retention_settings_fill(struct retention_settings *set,
 		return -1;
 	if (retention_settings_finish(set, &name, &error) == 0)
 		return 0;
+	if (name == NULL) {
+		*error_r = error;
+		return -1;
+	}
 
 	key = t_strconcat(RETENTION_RULE_PREFIX, name, NULL);
 	value = mail_user_set_plugin_getenv(user_set, key);

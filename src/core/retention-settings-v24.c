@@ -194,13 +194,14 @@ retention_settings_fill(struct retention_settings *set, struct mail_user *user,
 	set->minimum_age = config->retention_minimum_age;
 	set->run_limit = config->parsed_run_limit;
 
-	if (retention_userdb_check(config, user->userdb_fields, error_r) < 0 ||
+	if (retention_pop3_config_parse(config, &set->pop3, error_r) < 0 ||
+	    retention_userdb_check(config, user->userdb_fields, error_r) < 0 ||
 	    retention_settings_add_rules(set, user->event, config,
 					 error_r) < 0)
 		return -1;
 	if (retention_settings_finish(set, &name, &error) < 0) {
-		*error_r = t_strdup_printf(RETENTION_RULE" %s: %s", name,
-					   error);
+		*error_r = name == NULL ? error :
+			t_strdup_printf(RETENTION_RULE" %s: %s", name, error);
 		return -1;
 	}
 	return 0;

@@ -4,7 +4,7 @@
 /* The settings as Dovecot 2.4 parses them, for retention-settings-defs.c and
    retention-settings-v24.c only. */
 
-#include "retention-rule.h"
+#include "retention-pop3.h"
 
 /* retention_rule_age of a rule whose age was not given. */
 #define RETENTION_AGE_MISSING (UINT_MAX - 1)
@@ -17,6 +17,11 @@ struct retention_config {
 	unsigned int retention_compression_level;
 	unsigned int retention_minimum_age;
 	const char *retention_run_limit;
+	/* Strings, so that the error for a bad value tells what is allowed. */
+	const char *retention_pop3_delete;
+	const char *retention_pop3_keep_time;
+	const char *retention_pop3_keep_action;
+	const char *retention_pop3_leave_time;
 
 	/* Percent, from retention_run_limit. */
 	unsigned int parsed_run_limit;
@@ -38,6 +43,13 @@ struct retention_rule_config {
 extern const struct setting_parser_info retention_setting_parser_info;
 extern const struct setting_parser_info retention_rule_setting_parser_info;
 
+/* Parse what the configuration says about POP3; retention_pop3_settings_check()
+   is left to the caller. Returns 1, 0 if a value has variables that are not
+   known yet and was taken as its default, -1 with error_r naming the setting,
+   its value and what is allowed. */
+int retention_pop3_config_parse(const struct retention_config *set,
+				struct retention_pop3_settings *pop3_r,
+				const char **error_r);
 /* Make a rule of what the configuration says, with strings copied to the pool;
    retention_rule_check() is left to the caller. Returns 0, or -1 with
    error_r set, which does not name the rule. */

@@ -17,6 +17,7 @@ struct retention_settings *retention_settings_alloc(void)
 	set->compression_level = RETENTION_COMPRESSION_LEVEL_DEFAULT;
 	set->minimum_age = RETENTION_MINIMUM_AGE_DEFAULT;
 	set->run_limit = RETENTION_RUN_LIMIT_DEFAULT;
+	retention_pop3_settings_init(&set->pop3);
 	p_array_init(&set->rules, pool, 4);
 	return set;
 }
@@ -39,7 +40,9 @@ int retention_settings_finish(struct retention_settings *set,
 			return -1;
 		}
 	}
-	return 0;
+	*name_r = NULL;
+	return retention_pop3_settings_check(&set->pop3, set->minimum_age,
+					     error_r);
 }
 
 void retention_settings_free(const struct retention_settings **_set)

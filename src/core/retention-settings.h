@@ -1,7 +1,7 @@
 #ifndef RETENTION_SETTINGS_H
 #define RETENTION_SETTINGS_H
 
-#include "retention-rule.h"
+#include "retention-pop3.h"
 
 struct mail_user;
 
@@ -20,6 +20,8 @@ struct retention_settings {
 	unsigned int minimum_age;
 	/* Percent of a mailbox's messages, 0 = no limit. */
 	unsigned int run_limit;
+	/* Checked; the defaults if POP3 is to be as without us. */
+	struct retention_pop3_settings pop3;
 };
 
 /* Read and check the user's settings. Returns 0 with set_r, which lives until

@@ -44,6 +44,7 @@ static const struct retention_settings *retention_settings_none(void)
 	set = p_new(pool, struct retention_settings, 1);
 	set->pool = pool;
 	set->archive_mailbox = "";
+	retention_pop3_settings_init(&set->pop3);
 	p_array_init(&set->rules, pool, 1);
 	return set;
 }

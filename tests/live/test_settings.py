@@ -10,6 +10,7 @@ import dovecot
 import dump
 import imap
 import mails
+import pop3
 
 ARCHIVE = dict(common.ARCHIVE, age="90d")
 OLD = mails.TODAY - 400 * mails.DAY
@@ -95,6 +96,87 @@ def test_userdb_rule_in_one_string(server):
     assert list(mailboxes(one, "alice")) != ["Lists"]
 
 
+# Messages that a POP3 client has deleted, and has downloaded and left; nobody
+# knows when, so that only what waits for nothing is due. What is then left in
+# INBOX, and in the archive.
+HIDDEN = "$RetentionPOP3Deleted"
+DOWNLOADED = "$RetentionPOP3Retrieved"
+POP3_USERS = {
+    "stock": ([], [HIDDEN, DOWNLOADED], 0),
+    "keeps": (["retention_pop3_delete=keep",
+               "retention_pop3_keep_time=infinite"],
+              [HIDDEN, DOWNLOADED], 0),
+    "archives": (["retention_pop3_delete=archive"], [DOWNLOADED], 1),
+    "archives-all": (["retention_pop3_delete=archive",
+                      "retention_pop3_leave_time=0"], [], 2),
+    "archives-kept": (["retention_pop3_delete=keep",
+                       "retention_pop3_keep_time=0"], [DOWNLOADED], 1),
+    "hides": (["retention_pop3_delete=keep",
+               "retention_pop3_leave_time=0"],
+              [HIDDEN, HIDDEN + DOWNLOADED], 0),
+    "expunges-left": (["retention_pop3_leave_time=0"], [HIDDEN], 0),
+    "expunges-kept": (["retention_pop3_keep_time=0",
+                       "retention_pop3_keep_action=expunge",
+                       "retention_minimum_age=0"], [DOWNLOADED], 0),
+}
+# The argument of EXPIRE (RFC 2449, 6.7), None if CAPA has none.
+POP3_EXPIRE = {
+    "none": ([], None),
+    "never": (["retention_pop3_delete=keep"], "NEVER"),
+    "left": (["retention_pop3_leave_time=30d"], "30"),
+    "hours": (["retention_pop3_leave_time=36h",
+               "retention_pop3_delete=archive"], "1"),
+    "at-once": (["retention_pop3_leave_time=0"], "0"),
+    "kept": (["retention_pop3_delete=keep", "retention_pop3_leave_time=2w",
+              "retention_pop3_keep_time=10d",
+              "retention_pop3_keep_action=expunge"], "10"),
+}
+
+
+def pop3_keywords(one, user):
+    """What POP3 has done with the messages of INBOX, sorted."""
+    with one.imap(user) as client:
+        client.select("INBOX")
+        rows = client.fetch(b"1:*", b"FLAGS").values()
+    flags = [[str(flag, "ascii") for flag in row["FLAGS"]] for row in rows]
+    return sorted("".join(word for word in (HIDDEN, DOWNLOADED)
+                          if word in words) for words in flags)
+
+
+@pytest.mark.parametrize("userdb", ("passwd-file", "sql"))
+def test_userdb_overrides_pop3(server, userdb):
+    """Every POP3 setting can be given for one user from a passwd-file and
+    from SQL alike, unlimited in both of Dovecot's words. Users without any
+    keep what POP3 left behind."""
+    one = server("maildir", userdb=userdb, users={
+        user: fields for user, (fields, _, _) in POP3_USERS.items()})
+    for user in POP3_USERS:
+        with one.imap(user) as client:
+            for index, word in enumerate((HIDDEN, DOWNLOADED)):
+                client.append("INBOX", mails.make(mails.plain, index).body,
+                              flags=b"(%s)" % word.encode())
+    one.retention("run", "-A", user=None)
+    for user, (_, words, archived) in POP3_USERS.items():
+        assert (user, pop3_keywords(one, user)) == (user, words)
+        boxes = mailboxes(one, user)
+        boxes.pop("INBOX", None)
+        assert (user, sum(boxes.values())) == (user, archived)
+
+
+@pytest.mark.parametrize("userdb", ("passwd-file", "sql"))
+def test_userdb_overrides_are_announced(server, userdb):
+    """CAPA tells each user's own EXPIRE, and none if nothing is set."""
+    one = server("maildir", userdb=userdb, users={
+        user: fields for user, (fields, _) in POP3_EXPIRE.items()})
+    for user, (_, wanted) in POP3_EXPIRE.items():
+        with one.pop3_raw(user) as client:
+            told = [line.split()[1:] for line in client.capa()
+                    if line.split()[0] == b"EXPIRE"]
+            client.quit()
+        assert (user, told) == (user, [] if wanted is None else
+                                [[wanted.encode()]])
+
+
 def bad_cases():
     """(userdb fields, words that the error must have)."""
     cases = [
@@ -114,6 +196,25 @@ def bad_cases():
          ["retention_minimum_age", "banana"]),
         (new_rule(["inbox", "trash"], "trash", mailbox="Trash",
                   action="expunge", age="1h"), ["trash", "age", "1h"]),
+        (["retention_pop3_delete=hide"],
+         ["retention_pop3_delete=hide", "expunge, keep, archive"]),
+        (["retention_pop3_keep_action=keep"],
+         ["retention_pop3_keep_action=keep", "archive, expunge"]),
+        (["retention_pop3_keep_time=ever"],
+         ["retention_pop3_keep_time=ever", "30d", "unlimited"]),
+        (["retention_pop3_leave_time=30"],
+         ["retention_pop3_leave_time=30", "30d", "unlimited"]),
+        (["retention_pop3_leave_time=-1d"],
+         ["retention_pop3_leave_time=-1d", "30d", "unlimited"]),
+        (["retention_pop3_leave_time=12h"],
+         ["retention_pop3_leave_time=12h", "retention_pop3_delete=expunge",
+          "retention_minimum_age = 1d"]),
+        (["retention_pop3_delete=keep", "retention_pop3_keep_time=0",
+          "retention_pop3_keep_action=expunge"],
+         ["retention_pop3_keep_time=0", "retention_pop3_keep_action=expunge",
+          "retention_minimum_age = 1d"]),
+        (["retention_pop3_leave=30d"],
+         ["retention_pop3_leave=30d", "retention_pop3_leave_time"]),
     ]
     if not dovecot.IS_24:
         # 2.4 ignores userdb fields that it does not know.
@@ -132,6 +233,15 @@ def can_use_imap(one, user):
         with one.imap(user) as client:
             return client.command(b"NOOP", check=False).status == "OK"
     except (imap.ImapError, OSError):
+        return False
+
+
+def can_use_pop3(one, user):
+    try:
+        with one.pop3_raw(user) as client:
+            client.stat()
+            return True
+    except (pop3.Pop3Error, OSError):
         return False
 
 
@@ -157,6 +267,8 @@ def test_broken_override_is_refused_loudly(server):
                             (fields, ran.status, ran.err))
         if can_use_imap(one, user):
             problems.append("IMAP login worked with %s" % fields)
+        if can_use_pop3(one, user):
+            problems.append("POP3 login worked with %s" % fields)
         try:
             dovecot.poll(lambda: any(
                 all(word in line for word in words) and "Error:" in line
@@ -198,6 +310,10 @@ def test_doveconf_knows_the_settings(server):
                  "retention_archive_format = dovecot",
                  "retention_compression_level =",
                  "retention_minimum_age = 1",
+                 "retention_pop3_delete = expunge",
+                 "retention_pop3_keep_time = unlimited",
+                 "retention_pop3_keep_action = archive",
+                 "retention_pop3_leave_time = unlimited",
                  "retention_run_limit = 0"):
         assert line in defaults
 
@@ -239,6 +355,21 @@ def test_doveconf_refuses_with_line_number(server, bad, words):
     ("retention_archive_mailbox = {year}", ["retention_archive_mailbox",
                                             "{year}"]),
     ("retention_run_limit = 101", ["retention_run_limit", "101"]),
+    ("retention_pop3_delete = hide", ["retention_pop3_delete=hide",
+                                      "expunge, keep, archive"]),
+    ("retention_pop3_keep_action = none", ["retention_pop3_keep_action=none",
+                                           "archive, expunge"]),
+    ("retention_pop3_keep_time = ever", ["retention_pop3_keep_time=ever",
+                                         "30d", "unlimited"]),
+    ("retention_pop3_leave_time = 30", ["retention_pop3_leave_time=30",
+                                        "30d", "unlimited"]),
+    ("retention_pop3_leave_time = 1h", ["retention_pop3_leave_time=1h",
+                                        "retention_minimum_age = 1d"]),
+    ("retention_minimum_age = 60d\nretention_pop3_leave_time = 30d",
+     ["retention_pop3_leave_time=30d", "retention_minimum_age = 60d"]),
+    ("protocol pop3 {\n  retention_pop3_keep_time = 1h\n}\n"
+     "retention_pop3_keep_action = expunge",
+     ["retention_pop3_keep_time=1h", "retention_pop3_keep_action=expunge"]),
 ))
 def test_doveconf_refuses_out_of_range(server, bad, words):
     """Dovecot 2.4: values that parse but are not allowed are refused, too."""
@@ -247,6 +378,24 @@ def test_doveconf_refuses_out_of_range(server, bad, words):
     assert done.status != 0
     for word in words:
         assert word in done.err
+
+
+@pytest.mark.skipif(not dovecot.IS_24, reason="2.3 checks no settings")
+@pytest.mark.parametrize("good", (
+    "retention_pop3_delete = keep\n"
+    "protocol pop3 {\n  retention_pop3_leave_time = 1h\n}",
+    "retention_minimum_age = 0\nretention_pop3_leave_time = 1h",
+    "retention_pop3_delete = %{user}\nretention_pop3_leave_time = 1h",
+    "retention_pop3_keep_action = EXPUNGE\n"
+    "retention_pop3_keep_time = %{user | length}d",
+    "retention_pop3_leave_time = infinite",
+    "retention_pop3_leave_time = 2 weeks",
+))
+def test_doveconf_checks_what_it_can_know(server, good):
+    """Dovecot 2.4: a setting inside a block is checked with those around it,
+    and one with variables is left until a user logs in."""
+    one = server("maildir", start=False, extra=good)
+    one.doveconf("-n")
 
 
 @pytest.mark.skipif(dovecot.IS_24, reason="2.4 has no plugin section")
@@ -263,6 +412,12 @@ def test_doveconf_refuses_out_of_range(server, bad, words):
      ["retention_compression_level", "0", "1", "12"]),
     ({"retention_archive_format": "dense"},
      ["retention_archive_format", "dense", "dovecot"]),
+    ({"retention_pop3_delete": "hide"},
+     ["retention_pop3_delete=hide", "expunge, keep, archive"]),
+    ({"retention_pop3_keep_time": "ever"},
+     ["retention_pop3_keep_time=ever", "30d", "unlimited"]),
+    ({"retention_pop3_leave_time": "1h"},
+     ["retention_pop3_leave_time=1h", "retention_minimum_age = 1d"]),
 ))
 def test_broken_configuration_23(server, settings, words):
     """Dovecot 2.3, which checks nothing itself: a broken global setting fails
