@@ -103,6 +103,11 @@ struct retention_driver {
 	/* mail_storage.name */
 	const char *name;
 
+	/* enum mailbox_sync_flags with which a sync sees everything that other
+	   processes have put into the mailbox, also just now. 0 if any sync
+	   does. */
+	unsigned int full_sync_flags;
+
 	struct retention_compressor *(*alloc)(pool_t pool);
 	/* Free what alloc() has taken from elsewhere than the pool. */
 	void (*deinit)(struct retention_compressor *compressor);

@@ -143,6 +143,9 @@ retention_maildir_look(struct mail *mail, struct retention_stored *stored_r,
 
 const struct retention_driver retention_driver_maildir = {
 	.name = MAILDIR_STORAGE_NAME,
+	/* It does not look again at once into a directory that it has just
+	   looked into. */
+	.full_sync_flags = MAILBOX_SYNC_FLAG_FULL_READ,
 	.alloc = retention_maildir_alloc,
 	.deinit = retention_replace_deinit,
 	.compress = retention_replace_compress,

@@ -489,6 +489,10 @@ retention_move_batch_try(struct retention_move_batch *batch,
 		batch->src_broken = TRUE;
 		return RETENTION_MOVE_BROKEN;
 	}
+	if (batch->target != NULL &&
+	    retention_target_begin_batch(batch->target, batch->dest,
+					 error_r) < 0)
+		return RETENTION_MOVE_FAILED;
 	src_t = mailbox_transaction_begin(batch->src, 0, "retention");
 	if (batch->dest != NULL) {
 		dest_t = mailbox_transaction_begin(batch->dest,

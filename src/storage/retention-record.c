@@ -13,6 +13,8 @@
 struct retention_record_header {
 	/* enum retention_copies */
 	uint32_t copies;
+	/* With RETENTION_COPIES_IN_DOUBT. */
+	uint32_t first_doubtful_uid;
 	struct retention_quiet quiet;
 };
 
@@ -144,11 +146,13 @@ void retention_record_clear_in_doubt(struct mail *mail)
 	retention_record_set(mail, &rec);
 }
 
-enum retention_copies retention_record_get_copies(struct mailbox *box)
+enum retention_copies
+retention_record_get_copies(struct mailbox *box, uint32_t *first_uid_r)
 {
 	struct retention_record_header hdr;
 
 	retention_record_get_header(box, &hdr);
+	*first_uid_r = hdr.first_doubtful_uid;
 	switch (hdr.copies) {
 	case RETENTION_COPIES_SETTLED:
 	case RETENTION_COPIES_IN_DOUBT:
@@ -159,13 +163,16 @@ enum retention_copies retention_record_get_copies(struct mailbox *box)
 }
 
 void retention_record_set_copies(struct mailbox_transaction_context *t,
-				 enum retention_copies copies)
+				 enum retention_copies copies,
+				 uint32_t first_uid)
 {
-	uint32_t value = copies;
+	const struct retention_record_header hdr = {
+		.copies = copies,
+		.first_doubtful_uid = first_uid,
+	};
 
 	mail_index_update_header_ext(t->itrans, retention_record_ext_id(t->box),
-		offsetof(struct retention_record_header, copies),
-		&value, sizeof(value));
+		0, &hdr, offsetof(struct retention_record_header, quiet));
 }
 
 void retention_record_get_quiet(struct mailbox *box,

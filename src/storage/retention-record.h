@@ -26,7 +26,8 @@ enum retention_copies {
 	RETENTION_COPIES_UNKNOWN = 0,
 	/* There are none. */
 	RETENTION_COPIES_SETTLED,
-	/* There are some, and they are marked. */
+	/* There are some: they are marked, or have UIDs from a certain one
+	   on. */
 	RETENTION_COPIES_IN_DOUBT,
 };
 
@@ -71,9 +72,14 @@ void retention_record_set_in_doubt(struct mailbox_transaction_context *t,
 bool retention_record_is_in_doubt(struct mail *mail);
 /* Take the mark away, in the mail's transaction. */
 void retention_record_clear_in_doubt(struct mail *mail);
-enum retention_copies retention_record_get_copies(struct mailbox *box);
+/* With IN_DOUBT, first_uid_r is the UID from which on all messages are in doubt,
+   as Maildir may lose their marks when a process dies while it saves them. */
+enum retention_copies
+retention_record_get_copies(struct mailbox *box, uint32_t *first_uid_r);
+/* first_uid matters with IN_DOUBT only. */
 void retention_record_set_copies(struct mailbox_transaction_context *t,
-				 enum retention_copies copies);
+				 enum retention_copies copies,
+				 uint32_t first_uid);
 
 /* What was known after a run that found nothing to do in the mailbox, so that
    the next one need not look at all messages again. */

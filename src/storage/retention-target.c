@@ -152,12 +152,14 @@ retention_target_remove_copy(struct retention_target *target, const char *guid,
 /* Returns 0 if ok, or if the message is gone, -1 on error. */
 static int
 retention_target_scan_mail(struct retention_target *target, struct mail *mail,
-			   const char **error_r)
+			   uint32_t first_doubtful_uid, const char **error_r)
 {
 	const char *guid;
 
 	if (retention_record_is_in_doubt(mail))
 		target->marked++;
+	else if (mail->uid >= first_doubtful_uid)
+		target->doubtful++;
 	else if (!target->unknown)
 		return 0;
 	if (mail_get_special(mail, MAIL_FETCH_GUID, &guid) < 0) {
@@ -171,35 +173,64 @@ retention_target_scan_mail(struct retention_target *target, struct mail *mail,
 	return 0;
 }
 
-int retention_target_scan(struct retention_target *target, struct mailbox *box,
-			  const char **error_r)
+/* Note the messages in doubt among those from first_uid on, those that are
+   marked, or all if the target is unknown. */
+static int
+retention_target_scan_mails(struct retention_target *target,
+			    struct mailbox *box, uint32_t first_uid,
+			    const char **error_r)
 {
-	enum retention_copies copies = retention_record_get_copies(box);
 	struct mailbox_transaction_context *t;
 	struct mailbox_status status;
 	struct mail *mail;
 	int ret = 0;
 
-	if (target->scanned)
-		return 0;
 	mailbox_get_open_status(box, STATUS_MESSAGES, &status);
-	target->unknown = copies == RETENTION_COPIES_UNKNOWN &&
-		status.messages > 0;
-	target->marked = 0;
-	if (copies == RETENTION_COPIES_SETTLED) {
-		target->scanned = TRUE;
-		return 0;
-	}
 	t = mailbox_transaction_begin(box, 0, "retention: look for copies");
 	mail = mail_alloc(t, target->unknown ? MAIL_FETCH_GUID : 0, NULL);
 	for (uint32_t seq = 1; seq <= status.messages && ret == 0; seq++) {
 		T_BEGIN {
 			mail_set_seq(mail, seq);
-			ret = retention_target_scan_mail(target, mail, error_r);
+			ret = retention_target_scan_mail(target, mail,
+							 first_uid, error_r);
 		} T_END_PASS_STR_IF(ret < 0, error_r);
 	}
 	mail_free(&mail);
 	mailbox_transaction_rollback(&t);
+	return ret;
+}
+
+int retention_target_scan(struct retention_target *target, struct mailbox *box,
+			  const char **error_r)
+{
+	const struct retention_driver *driver =
+		retention_driver_find(box->storage);
+	struct mailbox_status status;
+	enum retention_copies copies;
+	uint32_t first_uid;
+	int ret;
+
+	if (target->scanned)
+		return 0;
+	target->marked = target->doubtful = 0;
+	copies = retention_record_get_copies(box, &first_uid);
+	if (copies == RETENTION_COPIES_SETTLED) {
+		target->unknown = target->begun = FALSE;
+		target->scanned = TRUE;
+		return 0;
+	}
+	/* what a run that was killed just now has put there */
+	if (driver != NULL && driver->full_sync_flags != 0 &&
+	    mailbox_sync(box, driver->full_sync_flags) < 0) {
+		*error_r = retention_box_error(box);
+		return -1;
+	}
+	mailbox_get_open_status(box, STATUS_MESSAGES, &status);
+	target->begun = copies == RETENTION_COPIES_IN_DOUBT;
+	target->unknown = !target->begun && status.messages > 0;
+	ret = retention_target_scan_mails(target, box,
+		target->begun && first_uid > 0 ? first_uid : UINT32_MAX,
+		error_r);
 	target->scanned = ret == 0;
 	return ret;
 }
@@ -343,7 +374,30 @@ int retention_target_update_copy(struct mailbox *box, uint32_t uid,
 	return ret;
 }
 
-void retention_target_mark(struct retention_target *target,
+int retention_target_begin_batch(struct retention_target *target,
+				 struct mailbox *box, const char **error_r)
+{
+	struct mailbox_transaction_context *t;
+	struct mailbox_status status;
+
+	/* When nothing is known of the mailbox, all of it is in doubt. */
+	if (target->unknown || target->begun ||
+	    retention_driver_find(box->storage) == NULL)
+		return 0;
+	mailbox_get_open_status(box, STATUS_UIDNEXT, &status);
+	t = mailbox_transaction_begin(box, MAILBOX_TRANSACTION_FLAG_EXTERNAL,
+				      "retention: begin");
+	retention_record_set_copies(t, RETENTION_COPIES_IN_DOUBT,
+				    I_MAX(status.uidnext, 1));
+	if (mailbox_transaction_commit(&t) < 0) {
+		*error_r = retention_box_error(box);
+		return -1;
+	}
+	target->begun = TRUE;
+	return 0;
+}
+
+void retention_target_mark(struct retention_target *target ATTR_UNUSED,
 			   struct mailbox_transaction_context *t,
 			   time_t save_date)
 {
@@ -354,8 +408,6 @@ void retention_target_mark(struct retention_target *target,
 	retention_record_set_in_doubt(t,
 		mail_index_view_get_messages_count(t->view),
 		save_date > 0 ? save_date : 0);
-	if (!target->unknown)
-		retention_record_set_copies(t, RETENTION_COPIES_IN_DOUBT);
 }
 
 void retention_target_unmark(struct retention_target *target,
@@ -364,6 +416,8 @@ void retention_target_unmark(struct retention_target *target,
 	if (guid != NULL) {
 		if (retention_record_is_in_doubt(mail))
 			target->marked--;
+		else if (target->doubtful > 0)
+			target->doubtful--;
 		retention_target_remove_copy(target, guid, mail->uid);
 	}
 	retention_record_clear_in_doubt(mail);
@@ -372,32 +426,42 @@ void retention_target_unmark(struct retention_target *target,
 void retention_target_set_settled(struct retention_target *target,
 				  struct mailbox_transaction_context *t)
 {
-	if (target->unknown || target->failed || target->marked > 0)
+	uint32_t first_uid;
+
+	if (target->unknown || target->failed || target->marked > 0 ||
+	    target->doubtful > 0)
 		return;
-	/* The marks have told IN_DOUBT. If they are gone then the index was
+	/* If the note that the batch was begun is gone then the index was
 	   rebuilt, which may have brought back expunged messages: the next run
 	   is to look at all. */
-	if (retention_record_get_copies(t->box) == RETENTION_COPIES_IN_DOUBT)
-		retention_record_set_copies(t, RETENTION_COPIES_SETTLED);
+	if (retention_record_get_copies(t->box, &first_uid) ==
+	    RETENTION_COPIES_IN_DOUBT) {
+		retention_record_set_copies(t, RETENTION_COPIES_SETTLED, 0);
+		target->begun = FALSE;
+	}
 }
 
 int retention_target_complete(struct retention_target *target,
 			      const char **error_r)
 {
 	struct mailbox_transaction_context *t;
+	struct mailbox_status status;
 	struct mailbox *box;
 	int ret = 0;
 
-	if (!target->scanned || !target->unknown || target->failed)
+	if (!target->scanned || target->failed ||
+	    (!target->unknown && target->doubtful == 0))
 		return 0;
 	if (retention_target_open(target, FALSE, &box, error_r) < 0)
 		return -1;
 	if (retention_driver_find(box->storage) != NULL) {
+		mailbox_get_open_status(box, STATUS_UIDNEXT, &status);
 		t = mailbox_transaction_begin(box,
 			MAILBOX_TRANSACTION_FLAG_EXTERNAL,
 			"retention: complete");
 		retention_record_set_copies(t, target->marked > 0 ?
-			RETENTION_COPIES_IN_DOUBT : RETENTION_COPIES_SETTLED);
+			RETENTION_COPIES_IN_DOUBT : RETENTION_COPIES_SETTLED,
+			status.uidnext);
 		ret = mailbox_transaction_commit(&t);
 	}
 	if (ret < 0) {

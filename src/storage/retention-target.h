@@ -9,8 +9,8 @@ struct retention_target_copy;
 
 /* An archive mailbox that a run moves messages to. It knows the messages that
    an interrupted run may have left there while they are still in their origin:
-   those that are marked as in doubt, or all when the mailbox's index does not
-   tell. */
+   those that are marked as in doubt, those that came since a batch was begun
+   that did not end, or all when the mailbox's index does not tell. */
 struct retention_target {
 	pool_t pool;
 	struct mail_namespace *ns;
@@ -22,6 +22,11 @@ struct retention_target {
 	bool unknown;
 	/* Messages that were marked when it was scanned, and still are. */
 	unsigned int marked;
+	/* Others that have come since a batch that did not end, and are not
+	   known to be copies. */
+	unsigned int doubtful;
+	/* The mailbox says that messages are in doubt. */
+	bool begun;
 	/* Something failed that the next run has to look after. */
 	bool failed;
 };
@@ -55,6 +60,10 @@ int retention_target_find_copy(struct retention_target *target,
 int retention_target_update_copy(struct mailbox *box, uint32_t uid,
 				 struct mail *mail, const char **error_r);
 
+/* Note in the mailbox, on disk, that what comes now is in doubt, until
+   retention_target_set_settled(). Returns 0 on success, -1 with error_r. */
+int retention_target_begin_batch(struct retention_target *target,
+				 struct mailbox *box, const char **error_r);
 /* Mark the message that was just added to the transaction as in doubt. */
 void retention_target_mark(struct retention_target *target,
 			   struct mailbox_transaction_context *t,

@@ -376,8 +376,11 @@ def test_copies_are_counted(server, shim):
     one.fill(letters(4))
     snapshot = common.Snapshot(one)
     stopping = Stopping(one, shim)
-    ran = stopping.run(signal.SIGKILL, "/dovecot\\.map\\.index\\.log$",
-                       stopping.archive_log)
+    map_log = "/dovecot\\.map\\.index\\.log$"
+    # The archive is told that a batch begins, the map that the messages are
+    # needed; then the archive gets the copies, and the map is to count them.
+    ran = stopping.run(signal.SIGKILL, map_log, "\n".join(
+        (stopping.archive_log, map_log, stopping.archive_log)))
     assert ran.status == -signal.SIGKILL, ran.err
     assert common.counts(one) == {"INBOX": 4, BOX: 4 + others}
     one.retention("run")
