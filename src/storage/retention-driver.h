@@ -138,6 +138,11 @@ struct retention_driver {
 	   messages are safe anyway. */
 	int (*release)(struct retention_hold **hold, const char **error_r);
 
+	/* These keywords are about to be set for the first time in the mailbox:
+	   see that a process which dies while it does so can't make others of
+	   them. NULL if the driver's storage needs no such care. */
+	void (*prepare_keywords)(struct mailbox *box, const char *const *names);
+
 	/* Look at the message's stored bytes. Returns 1 if ok, 0 if the
 	   message is gone, -1 with error_r if it failed. */
 	int (*look)(struct mail *mail, struct retention_stored *stored_r,

@@ -10,6 +10,7 @@
 #include "index-storage.h"
 #include "maildir-storage.h"
 #include "maildir-filename.h"
+#include "maildir-keywords.h"
 #include "maildir-uidlist.h"
 #include "retention-box.h"
 #include "retention-replace.h"
@@ -141,6 +142,47 @@ retention_maildir_look(struct mail *mail, struct retention_stored *stored_r,
 				      stored_r, error_r);
 }
 
+/* Returns TRUE if all of the names have their letters. */
+static bool
+retention_maildir_add_keywords(struct maildir_keywords_sync_ctx *ctx,
+			       struct mail_index *index,
+			       const char *const *names)
+{
+	bool have_all = TRUE;
+	unsigned int idx;
+
+	for (; *names != NULL; names++) {
+		mail_index_keyword_lookup_or_create(index, *names, &idx);
+		if (maildir_keywords_idx_char(ctx, idx) == '\0')
+			have_all = FALSE;
+	}
+	return have_all;
+}
+
+/* Dovecot renames the files to have a keyword's letter first, and writes to
+   dovecot-keywords afterwards which letter that is. If it dies in between, the
+   next process may give the letter to another keyword. So the letters are
+   given out, and written down, before any file gets one. */
+static void
+retention_maildir_prepare_keywords(struct mailbox *box,
+				   const char *const *names)
+{
+	struct maildir_mailbox *mbox = MAILDIR_MAILBOX(box);
+	struct maildir_keywords_sync_ctx *ctx;
+	bool have_all;
+
+	ctx = maildir_keywords_sync_init_readonly(mbox->keywords, box->index);
+	have_all = retention_maildir_add_keywords(ctx, box->index, names);
+	maildir_keywords_sync_deinit(&ctx);
+	/* the uidlist's lock is that of dovecot-keywords, too */
+	if (have_all || maildir_uidlist_lock(mbox->uidlist) <= 0)
+		return;
+	ctx = maildir_keywords_sync_init(mbox->keywords, box->index);
+	(void)retention_maildir_add_keywords(ctx, box->index, names);
+	maildir_keywords_sync_deinit(&ctx);
+	maildir_uidlist_unlock(mbox->uidlist);
+}
+
 const struct retention_driver retention_driver_maildir = {
 	.name = MAILDIR_STORAGE_NAME,
 	/* It does not look again at once into a directory that it has just
@@ -151,5 +193,6 @@ const struct retention_driver retention_driver_maildir = {
 	.compress = retention_replace_compress,
 	.finish = retention_replace_finish,
 	.set_save_date = retention_record_set_save_date,
+	.prepare_keywords = retention_maildir_prepare_keywords,
 	.look = retention_maildir_look,
 };
