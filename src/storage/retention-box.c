@@ -32,6 +32,13 @@ static bool retention_namespace_has_inbox(const struct mail_namespace *ns)
 	return (ns->flags & NAMESPACE_FLAG_INBOX_USER) != 0;
 }
 
+/* The mailbox that POP3 opens. */
+static bool
+retention_box_is_pop3(const struct mail_namespace *ns, const char *vname)
+{
+	return retention_namespace_has_inbox(ns) && strcmp(vname, "INBOX") == 0;
+}
+
 static const char *
 retention_box_get_name(const struct mail_namespace *ns, const char *vname)
 {
@@ -46,7 +53,7 @@ retention_box_is_archive(const struct retention_box *rbox,
 			 const struct retention_settings *set)
 {
 	const struct retention_rule *rule;
-	bool has_rule = FALSE;
+	bool has_rule = retention_pop3_archives(&set->pop3);
 
 	if (!retention_namespace_has_inbox(rbox->ns))
 		return FALSE;
@@ -94,6 +101,8 @@ retention_box_create(const struct retention_settings *set,
 	rbox->vname = p_strdup(pool, vname);
 	rbox->name = retention_box_get_name(ns, rbox->vname);
 	rbox->archive = retention_box_is_archive(rbox, set);
+	if (retention_box_is_pop3(ns, vname))
+		rbox->pop3 = &set->pop3;
 	p_array_init(&rbox->rules, pool, 4);
 	array_foreach(&set->rules, rule) {
 		if (retention_box_has_rule(rbox, rule, special_use))
@@ -129,7 +138,9 @@ retention_boxes_list_namespace(struct retention_boxes_context *ctx,
 		rbox = retention_box_create(ctx->set, ns, info->vname,
 					    info->special_use, ctx->pool);
 		if (ctx->all_boxes || rbox->archive ||
-		    !array_is_empty(&rbox->rules))
+		    !array_is_empty(&rbox->rules) ||
+		    (rbox->pop3 != NULL &&
+		     retention_pop3_is_set(rbox->pop3)))
 			array_push_back(ctx->boxes, &rbox);
 	}
 	if (mailbox_list_iter_deinit(&iter) < 0) {
@@ -159,7 +170,8 @@ int retention_boxes_list(struct mail_user *user,
 	int ret = 0;
 
 	p_array_init(boxes_r, pool, 32);
-	if (!all_boxes && array_is_empty(&set->rules))
+	if (!all_boxes && array_is_empty(&set->rules) &&
+	    !retention_pop3_is_set(&set->pop3))
 		return 0;
 	for (ns = user->namespaces; ns != NULL && ret == 0; ns = ns->next) {
 		if (!retention_namespace_is_own(ns, user))
@@ -189,6 +201,15 @@ retention_box_find(struct mail_user *user, const struct retention_settings *set,
 	*error_r = t_strdup_printf("Mailbox %s does not exist, or is not one "
 		"of the user's own mailboxes", vname);
 	return NULL;
+}
+
+struct retention_box *
+retention_box_inbox(struct mail_user *user,
+		    const struct retention_settings *set, pool_t pool)
+{
+	return retention_box_create(set,
+		mail_namespace_find_inbox(user->namespaces), "INBOX", NULL,
+		pool);
 }
 
 bool retention_box_matches(const struct retention_box *rbox, const char *mask)
@@ -251,12 +272,12 @@ unsigned int retention_box_wanted_fields(const struct retention_box *rbox)
 	return fields;
 }
 
-int retention_box_get_facts(const struct retention_box *rbox,
-			    struct mail *mail,
-			    struct retention_mail_facts *facts_r,
-			    const char **error_r)
+static int
+retention_box_get_needed_facts(const struct retention_box *rbox,
+			       struct mail *mail, enum retention_fact need,
+			       struct retention_mail_facts *facts_r,
+			       const char **error_r)
 {
-	enum retention_fact need = retention_box_need(rbox);
 	enum mail_flags flags;
 	int tz;
 
@@ -279,6 +300,94 @@ int retention_box_get_facts(const struct retention_box *rbox,
 			return 0;
 		*error_r = retention_box_error(mail->box);
 		return -1;
+	}
+	return 1;
+}
+
+int retention_box_get_facts(const struct retention_box *rbox,
+			    struct mail *mail,
+			    struct retention_mail_facts *facts_r,
+			    const char **error_r)
+{
+	return retention_box_get_needed_facts(rbox, mail,
+		retention_box_need(rbox), facts_r, error_r);
+}
+
+const struct retention_rule *
+retention_pop3_rule(enum retention_pop3_action action)
+{
+	static const struct retention_rule archive_rule = {
+		.name = "pop3", .mailbox = "INBOX",
+		.action = RETENTION_ACTION_ARCHIVE,
+	};
+	static const struct retention_rule expunge_rule = {
+		.name = "pop3", .mailbox = "INBOX",
+		.action = RETENTION_ACTION_EXPUNGE,
+	};
+	static const struct retention_rule hide_rule = {
+		.name = "pop3", .mailbox = "INBOX",
+		.action = RETENTION_ACTION_NONE,
+	};
+
+	switch (action) {
+	case RETENTION_POP3_ARCHIVE:
+		return &archive_rule;
+	case RETENTION_POP3_EXPUNGE:
+		return &expunge_rule;
+	case RETENTION_POP3_HIDE:
+	case RETENTION_POP3_STAMP:
+	case RETENTION_POP3_NOTHING:
+		break;
+	}
+	return &hide_rule;
+}
+
+static void
+retention_box_judge_pop3(const struct retention_box *rbox,
+			 const struct retention_pop3_facts *_pop3,
+			 time_t saved, time_t now,
+			 struct retention_judgement *judgement)
+{
+	struct retention_pop3_facts pop3 = *_pop3;
+	const struct retention_rule *rule;
+
+	pop3.saved = saved;
+	retention_pop3_judge(rbox->pop3, &pop3, now, &judgement->pop3);
+	rule = retention_pop3_rule(judgement->pop3.action);
+	if (judgement->pop3.due > now || rule->action <= judgement->action)
+		return;
+	i_zero(&judgement->verdict);
+	judgement->action = rule->action;
+	judgement->verdict.rule = rule;
+	judgement->verdict.reason = RETENTION_REASON_DUE;
+	judgement->verdict.base = judgement->pop3.base;
+	judgement->verdict.due = judgement->pop3.due;
+}
+
+int retention_box_judge(const struct retention_box *rbox, struct mail *mail,
+			const struct retention_pop3_facts *pop3, time_t now,
+			struct retention_mail_facts *facts_r,
+			struct retention_judgement *judgement_r,
+			const char **error_r)
+{
+	enum retention_fact need = retention_box_need(rbox);
+	const struct retention_rule *const *rules;
+	unsigned int count;
+	int ret;
+
+	i_zero(judgement_r);
+	if (pop3 != NULL)
+		need |= RETENTION_FACT_SAVED | RETENTION_FACT_RECEIVED;
+	ret = retention_box_get_needed_facts(rbox, mail, need, facts_r,
+					     error_r);
+	if (ret <= 0)
+		return ret;
+	rules = array_get(&rbox->rules, &count);
+	judgement_r->action = retention_rules_judge(rules, count, facts_r, now,
+						    &judgement_r->verdict);
+	if (pop3 != NULL && rbox->pop3 != NULL) {
+		retention_box_judge_pop3(rbox, pop3, facts_r->saved, now,
+					 judgement_r);
 	}
 	return 1;
 }

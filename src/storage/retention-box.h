@@ -1,6 +1,7 @@
 #ifndef RETENTION_BOX_H
 #define RETENTION_BOX_H
 
+#include "retention-pop3.h"
 #include "retention-verdict.h"
 
 struct mail;
@@ -25,6 +26,8 @@ struct retention_box {
 	/* The rules whose pattern matches, sorted by name; switched-off ones
 	   included. */
 	ARRAY(const struct retention_rule *) rules;
+	/* What POP3 has in store for its messages; NULL unless it is INBOX. */
+	const struct retention_pop3_settings *pop3;
 };
 ARRAY_DEFINE_TYPE(retention_box, struct retention_box *);
 
@@ -49,6 +52,11 @@ const struct retention_box *
 retention_box_find(struct mail_user *user, const struct retention_settings *set,
 		   const char *vname, pool_t pool, const char **error_r);
 
+/* The user's INBOX, whatever its rules, without a look at the mailbox list. */
+struct retention_box *
+retention_box_inbox(struct mail_user *user,
+		    const struct retention_settings *set, pool_t pool);
+
 /* Returns TRUE if the mask, an IMAP LIST pattern, matches the name that clients
    see. A mask that is NULL matches all. */
 bool retention_box_matches(const struct retention_box *rbox, const char *mask);
@@ -70,6 +78,29 @@ int retention_box_get_facts(const struct retention_box *rbox,
 			    struct mail *mail,
 			    struct retention_mail_facts *facts_r,
 			    const char **error_r);
+
+/* What is to be done with a message, all in all. */
+struct retention_judgement {
+	/* By the rules, or if that weighs more by POP3. */
+	enum retention_action action;
+	/* As retention_rules_judge() sets it; if POP3 decides, its rule is
+	   retention_pop3_rule() and its reason RETENTION_REASON_DUE. */
+	struct retention_rule_verdict verdict;
+	/* What POP3 has in store, due or not. */
+	struct retention_pop3_verdict pop3;
+};
+
+/* The rule by whose name POP3's actions are known. */
+const struct retention_rule *
+retention_pop3_rule(enum retention_pop3_action action);
+/* Judge a message of the box. pop3 is what POP3 has done with it, NULL if
+   nothing, or nothing that matters. Returns 1 if ok, 0 if the message is gone,
+   -1 with error_r if it failed. */
+int retention_box_judge(const struct retention_box *rbox, struct mail *mail,
+			const struct retention_pop3_facts *pop3, time_t now,
+			struct retention_mail_facts *facts_r,
+			struct retention_judgement *judgement_r,
+			const char **error_r);
 
 /* The name as clients see it of the archive mailbox that the rule moves the
    message to, from the data stack. */

@@ -8,6 +8,8 @@
 #include "retention-box.h"
 #include "retention-driver.h"
 #include "retention-event.h"
+#include "retention-pop3-log.h"
+#include "retention-session.h"
 #include "retention-target.h"
 #include "retention-move.h"
 
@@ -59,12 +61,16 @@ struct retention_move_batch {
 	/* NULL when the messages are expunged. */
 	struct retention_target *target;
 	struct mailbox *dest;
+	/* NULL unless src is INBOX. */
+	struct retention_pop3_reader *pop3;
 	const struct retention_move_item *items;
 	unsigned int count;
 	pool_t pool;
 	ARRAY(struct retention_moved) moved;
 	/* The copies that were recognised. */
 	ARRAY_TYPE(uint32_t) taken;
+	/* GUIDs of the messages with which POP3 has done something. */
+	ARRAY_TYPE(const_string) pop3_guids;
 	/* The messages are moved, but this went wrong afterwards. NULL if
 	   nothing did. */
 	const char *late_error;
@@ -146,20 +152,21 @@ retention_move_is_due(struct retention_move_batch *batch, struct mail *mail,
 		      const struct retention_move_item *item,
 		      const char **error_r)
 {
-	const struct retention_rule *const *rules;
-	struct retention_rule_verdict verdict;
+	struct retention_pop3_facts pop3;
+	struct retention_judgement judgement;
 	struct retention_mail_facts facts;
-	unsigned int count;
+	bool have_pop3;
 	int ret;
 
-	ret = retention_box_get_facts(batch->rbox, mail, &facts, error_r);
+	have_pop3 = batch->pop3 != NULL &&
+		retention_pop3_reader_get(batch->pop3, mail->seq, &pop3);
+	ret = retention_box_judge(batch->rbox, mail, have_pop3 ? &pop3 : NULL,
+				  batch->mover->now, &facts, &judgement,
+				  error_r);
 	if (ret <= 0)
 		return ret;
-	rules = array_get(&batch->rbox->rules, &count);
-	(void)retention_rules_judge(rules, count, &facts, batch->mover->now,
-				    &verdict);
-	return verdict.rule == item->rule &&
-		verdict.reason == RETENTION_REASON_DUE ? 1 : 0;
+	return judgement.verdict.rule == item->rule &&
+		judgement.verdict.reason == RETENTION_REASON_DUE ? 1 : 0;
 }
 
 /* Put the message into the target, or find it there already. Returns 0 if ok,
@@ -201,6 +208,20 @@ retention_move_copy(struct retention_move_batch *batch, struct mail *mail,
 	return 0;
 }
 
+static void
+retention_move_note_pop3(struct retention_move_batch *batch, struct mail *mail)
+{
+	struct retention_pop3_facts facts;
+	const char *guid;
+
+	if (batch->pop3 == NULL || batch->target == NULL ||
+	    !retention_pop3_reader_get(batch->pop3, mail->seq, &facts) ||
+	    mail_get_special(mail, MAIL_FETCH_GUID, &guid) < 0)
+		return;
+	guid = p_strdup(batch->pool, guid);
+	array_push_back(&batch->pop3_guids, &guid);
+}
+
 /* Returns 0 if the message was added to the transactions, or is not to be
    touched any more, -1 on error. */
 static int
@@ -220,6 +241,7 @@ retention_move_one(struct retention_move_batch *batch, struct mail *mail,
 		moved.message_id = p_strndup(batch->pool, message_id,
 					     RETENTION_MESSAGE_ID_MAX_LEN);
 	}
+	retention_move_note_pop3(batch, mail);
 	if (batch->target == NULL)
 		mail_expunge(mail);
 	else if (retention_move_copy(batch, mail, dest_t, &moved, error_r) < 0)
@@ -246,6 +268,9 @@ retention_move_fill(struct retention_move_batch *batch,
 		decision = retention_record_cache_save_dates(batch->dest,
 			MAIL_CACHE_DECISION_NO | MAIL_CACHE_DECISION_FORCED);
 	}
+	if (batch->rbox->pop3 != NULL)
+		batch->pop3 = retention_pop3_reader_init(batch->src,
+							 src_t->view);
 	mail = mail_alloc(src_t, 0, NULL);
 	for (unsigned int i = 0; i < batch->count && ret == 0; i++) T_BEGIN {
 		if (mail_set_uid(mail, batch->items[i].uid)) {
@@ -254,6 +279,7 @@ retention_move_fill(struct retention_move_batch *batch,
 		}
 	} T_END_PASS_STR_IF(ret < 0, error_r);
 	mail_free(&mail);
+	retention_pop3_reader_deinit(&batch->pop3);
 	if (batch->dest != NULL) {
 		(void)retention_record_cache_save_dates(batch->dest,
 			decision | MAIL_CACHE_DECISION_FORCED);
@@ -483,6 +509,7 @@ retention_move_batch_try(struct retention_move_batch *batch,
 	p_clear(batch->pool);
 	p_array_init(&batch->moved, batch->pool, batch->count);
 	p_array_init(&batch->taken, batch->pool, 8);
+	p_array_init(&batch->pop3_guids, batch->pool, 8);
 	batch->late_error = NULL;
 	if (retention_move_refresh(batch->src) < 0) {
 		*error_r = retention_box_error(batch->src);
@@ -548,6 +575,22 @@ retention_move_batch_log(struct retention_move_batch *batch,
 	}
 }
 
+/* What POP3 has done with the messages is over, unless they come back. */
+static void
+retention_move_batch_log_pop3(struct retention_move_batch *batch,
+			      struct retention_move_stats *stats)
+{
+	const char *error;
+
+	if (array_is_empty(&batch->pop3_guids) ||
+	    retention_pop3_log_append_moved(batch->src, &batch->pop3_guids,
+					    &error) == 0)
+		return;
+	e_error(batch->mover->event, "Mailbox %s: %s",
+		retention_name_sanitize(mailbox_get_vname(batch->src)), error);
+	stats->failed++;
+}
+
 static enum retention_move_result
 retention_move_batch_run(struct retention_move_batch *batch,
 			 struct retention_move_stats *stats,
@@ -567,8 +610,10 @@ retention_move_batch_run(struct retention_move_batch *batch,
 			break;
 		unclear = TRUE;
 	}
-	if (result == RETENTION_MOVE_DONE)
+	if (result == RETENTION_MOVE_DONE) {
 		retention_move_batch_log(batch, stats);
+		retention_move_batch_log_pop3(batch, stats);
+	}
 	return result;
 }
 
@@ -640,6 +685,46 @@ retention_move_batch_do(struct retention_move_batch *batch,
 	i_unreached();
 }
 
+/* What a POP3 session has told its client stays as it is until the session's
+   end. Returns FALSE if the batch has to wait for that, until the next run. */
+static bool
+retention_move_lock(struct retention_move_batch *batch,
+		    struct retention_session_lock **lock_r,
+		    struct retention_move_stats *stats)
+{
+	struct event *event = batch->mover->event;
+	const char *error;
+	int ret;
+
+	*lock_r = NULL;
+	if (batch->rbox->pop3 == NULL)
+		return TRUE;
+	ret = retention_session_lock_exclusive(batch->rbox->ns, lock_r, &error);
+	if (ret == 0) {
+		e_info(event, "INBOX is left to the next run: "
+		       "a POP3 session is open");
+	} else if (ret < 0) {
+		e_error(event, "INBOX is left as it is: Locking out POP3 "
+			"sessions failed: %s", error);
+		stats->failed++;
+	}
+	return ret > 0;
+}
+
+static bool
+retention_move_batch_do_locked(struct retention_move_batch *batch,
+			       struct retention_move_stats *stats)
+{
+	struct retention_session_lock *lock;
+	bool go_on;
+
+	if (!retention_move_lock(batch, &lock, stats))
+		return FALSE;
+	go_on = retention_move_batch_do(batch, stats);
+	retention_session_unlock(&lock);
+	return go_on;
+}
+
 static void
 retention_move_batches(struct retention_move_batch *batch,
 		       const ARRAY_TYPE(retention_move_item) *items,
@@ -656,7 +741,7 @@ retention_move_batches(struct retention_move_batch *batch,
 	     i += batch->count) T_BEGIN {
 		batch->items = &all[i];
 		batch->count = I_MIN(count - i, RETENTION_MOVE_BATCH_SIZE);
-		go_on = retention_move_batch_do(batch, stats);
+		go_on = retention_move_batch_do_locked(batch, stats);
 	} T_END;
 	pool_unref(&batch->pool);
 }

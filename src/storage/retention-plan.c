@@ -11,19 +11,21 @@ struct retention_plan_context {
 	const struct retention_settings *set;
 	const struct retention_driver *driver;
 	time_t now;
-	bool exact;
+	enum retention_plan_flags flags;
+	/* NULL if POP3 has nothing to do in the mailbox. */
+	struct retention_pop3_reader *pop3;
 	struct retention_plan *plan;
 };
 
 static void
 retention_plan_tally(struct retention_plan *plan,
-		     const struct retention_rule *rule,
-		     enum retention_action action, uoff_t size)
+		     const struct retention_rule *rule, const char *action,
+		     uoff_t size)
 {
 	struct retention_plan_tally *tally, *found = NULL;
 
 	array_foreach_modifiable(&plan->tallies, tally) {
-		if (tally->rule == rule && tally->action == action)
+		if (tally->rule == rule && strcmp(tally->action, action) == 0)
 			found = tally;
 	}
 	if (found == NULL) {
@@ -64,11 +66,11 @@ static int retention_plan_mail_failed(struct mail *mail, const char **error_r)
 
 static int
 retention_plan_add_move(struct retention_plan_context *ctx, struct mail *mail,
-			enum retention_action action,
-			const struct retention_rule *rule,
+			const struct retention_judgement *judgement,
 			const struct retention_mail_facts *facts,
 			const char **error_r)
 {
+	const struct retention_rule *rule = judgement->verdict.rule;
 	struct retention_move_item item = { .uid = mail->uid, .rule = rule };
 	struct retention_plan_target *target;
 	struct mail_namespace *ns;
@@ -76,16 +78,19 @@ retention_plan_add_move(struct retention_plan_context *ctx, struct mail *mail,
 
 	if (mail_get_virtual_size(mail, &item.size) < 0)
 		return retention_plan_mail_failed(mail, error_r);
-	if (action == RETENTION_ACTION_EXPUNGE)
+	if (rule != retention_pop3_rule(judgement->pop3.action))
+		ctx->plan->ruled_count++;
+	if (judgement->action == RETENTION_ACTION_EXPUNGE)
 		array_push_back(&ctx->plan->expunge, &item);
 	else {
 		vname = retention_box_get_target(ctx->rbox, ctx->set, rule,
 						 facts, &ns);
 		target = retention_plan_get_target(ctx->plan, ns, vname);
 		array_push_back(&target->items, &item);
-		ctx->plan->archive_count++;
 	}
-	retention_plan_tally(ctx->plan, rule, action, item.size);
+	retention_plan_tally(ctx->plan, rule,
+			     retention_action_name(judgement->action),
+			     item.size);
 	return 1;
 }
 
@@ -106,7 +111,8 @@ retention_plan_add_compress(struct retention_plan_context *ctx,
 	retention_record_get(mail, &rec);
 	if (rec.state != RETENTION_RECORD_UNKNOWN)
 		return 1;
-	if (ctx->exact && ctx->driver != NULL) {
+	if ((ctx->flags & RETENTION_PLAN_FLAG_EXACT) != 0 &&
+	    ctx->driver != NULL) {
 		ret = ctx->driver->look(mail, &stored, error_r);
 		if (ret <= 0)
 			return ret;
@@ -116,7 +122,37 @@ retention_plan_add_compress(struct retention_plan_context *ctx,
 			return retention_plan_mail_failed(mail, error_r);
 	}
 	array_push_back(&ctx->plan->compress, &item);
-	retention_plan_tally(ctx->plan, rule, RETENTION_ACTION_COMPRESS, size);
+	retention_plan_tally(ctx->plan, rule,
+			     retention_action_name(RETENTION_ACTION_COMPRESS),
+			     size);
+	return 1;
+}
+
+/* POP3 hides the message, or its clock starts. */
+static int
+retention_plan_add_pop3(struct retention_plan_context *ctx, struct mail *mail,
+			const struct retention_pop3_facts *facts,
+			const struct retention_pop3_verdict *verdict,
+			const char **error_r)
+{
+	struct retention_pop3_change change = { .uid = mail->uid };
+	uoff_t size;
+
+	if (verdict->action == RETENTION_POP3_HIDE && verdict->due <= ctx->now) {
+		if (mail_get_virtual_size(mail, &size) < 0)
+			return retention_plan_mail_failed(mail, error_r);
+		change.hidden_time = verdict->due;
+		array_push_back(&ctx->plan->hide, &change);
+		retention_plan_tally(ctx->plan,
+			retention_pop3_rule(verdict->action),
+			retention_pop3_action_name(verdict->action), size);
+	} else if (verdict->action == RETENTION_POP3_STAMP) {
+		if (facts->hidden)
+			change.hidden_time = ctx->now;
+		else
+			change.downloaded_time = ctx->now;
+		array_push_back(&ctx->plan->stamp, &change);
+	}
 	return 1;
 }
 
@@ -126,42 +162,80 @@ static void retention_plan_set_quiet(struct retention_plan *plan, time_t until)
 		plan->next.until = until;
 }
 
-/* Returns 1 if the message was judged, 0 if it is gone, -1 on error. */
 static int
-retention_plan_add(struct retention_plan_context *ctx, struct mail *mail,
-		   const char **error_r)
+retention_plan_add_judged(struct retention_plan_context *ctx,
+			  struct mail *mail,
+			  const struct retention_judgement *judgement,
+			  const struct retention_mail_facts *facts,
+			  const char **error_r)
 {
-	const struct retention_rule *const *rules;
-	struct retention_rule_verdict verdict;
-	struct retention_mail_facts facts;
-	enum retention_action action;
-	unsigned int count;
-	int ret;
+	bool pop3_only = (ctx->flags & RETENTION_PLAN_FLAG_POP3_ONLY) != 0;
 
-	ret = retention_box_get_facts(ctx->rbox, mail, &facts, error_r);
-	if (ret <= 0)
-		return ret;
-	rules = array_get(&ctx->rbox->rules, &count);
-	action = retention_rules_judge(rules, count, &facts, ctx->now,
-				       &verdict);
-	retention_plan_set_quiet(ctx->plan,
-		retention_rules_quiet_until(rules, count, &facts, ctx->now));
-	switch (action) {
+	switch (judgement->action) {
 	case RETENTION_ACTION_KEEP:
 		return 1;
 	case RETENTION_ACTION_EXPUNGE:
 	case RETENTION_ACTION_ARCHIVE:
-		return retention_plan_add_move(ctx, mail, action, verdict.rule,
-					       &facts, error_r);
+		return retention_plan_add_move(ctx, mail, judgement, facts,
+					       error_r);
 	case RETENTION_ACTION_COMPRESS:
-		return retention_plan_add_compress(ctx, mail, verdict.rule,
-						   error_r);
+		if (pop3_only)
+			return 1;
+		return retention_plan_add_compress(ctx, mail,
+			judgement->verdict.rule, error_r);
 	case RETENTION_ACTION_NONE:
-		if (!ctx->rbox->archive)
+		if (pop3_only || !ctx->rbox->archive)
 			return 1;
 		return retention_plan_add_compress(ctx, mail, NULL, error_r);
 	}
 	i_unreached();
+}
+
+/* pop3 is NULL if POP3 has nothing to do with the message now. Returns 1 if the
+   message was judged, 0 if it is gone, -1 on error. */
+static int
+retention_plan_add(struct retention_plan_context *ctx, struct mail *mail,
+		   const struct retention_pop3_facts *pop3,
+		   const char **error_r)
+{
+	const struct retention_rule *const *rules;
+	struct retention_judgement judgement;
+	struct retention_mail_facts facts;
+	unsigned int count;
+	int ret;
+
+	ret = retention_box_judge(ctx->rbox, mail, pop3, ctx->now, &facts,
+				  &judgement, error_r);
+	if (ret <= 0)
+		return ret;
+	rules = array_get(&ctx->rbox->rules, &count);
+	retention_plan_set_quiet(ctx->plan,
+		retention_rules_quiet_until(rules, count, &facts, ctx->now));
+	ret = retention_plan_add_judged(ctx, mail, &judgement, &facts,
+					error_r);
+	if (ret <= 0 || pop3 == NULL ||
+	    judgement.action == RETENTION_ACTION_ARCHIVE ||
+	    judgement.action == RETENTION_ACTION_EXPUNGE)
+		return ret;
+	return retention_plan_add_pop3(ctx, mail, pop3, &judgement.pop3,
+				       error_r);
+}
+
+/* Whether POP3 may have something to do with the message now. It is asked for
+   each message in each run, so no more is looked at than the index. */
+static bool
+retention_plan_ask_pop3(struct retention_plan_context *ctx, uint32_t seq,
+			struct retention_pop3_facts *facts_r)
+{
+	struct retention_pop3_verdict verdict;
+
+	if (ctx->pop3 == NULL ||
+	    !retention_pop3_reader_get(ctx->pop3, seq, facts_r))
+		return FALSE;
+	/* without the saved date it may be due too soon, but never too late */
+	retention_pop3_judge(ctx->rbox->pop3, facts_r, ctx->now, &verdict);
+	return verdict.action != RETENTION_POP3_NOTHING &&
+		verdict.due <= ctx->now;
 }
 
 /* Returns the first message that a former run has not found to have nothing to
@@ -198,47 +272,79 @@ static struct retention_plan *retention_plan_alloc(pool_t pool)
 	p_array_init(&plan->expunge, pool, 16);
 	p_array_init(&plan->targets, pool, 4);
 	p_array_init(&plan->compress, pool, 16);
+	p_array_init(&plan->hide, pool, 16);
+	p_array_init(&plan->stamp, pool, 16);
 	p_array_init(&plan->tallies, pool, 4);
 	return plan;
 }
 
+/* Judge the messages from first_seq on, and before them those for which POP3 has
+   something to do. */
+static int
+retention_plan_add_all(struct retention_plan_context *ctx,
+		       struct mailbox_transaction_context *t,
+		       uint32_t first_seq, const char **error_r)
+{
+	struct retention_pop3_facts facts;
+	struct mail *mail;
+	uint32_t seq = ctx->pop3 != NULL ? 1 : first_seq;
+	bool pop3;
+	int ret = 0;
+
+	mail = mail_alloc(t, retention_box_wanted_fields(ctx->rbox), NULL);
+	for (; seq <= ctx->plan->messages && ret >= 0; seq++) {
+		pop3 = retention_plan_ask_pop3(ctx, seq, &facts);
+		if (!pop3 && seq < first_seq)
+			continue;
+		T_BEGIN {
+			mail_set_seq(mail, seq);
+			ret = retention_plan_add(ctx, mail,
+						 pop3 ? &facts : NULL,
+						 error_r);
+		} T_END_PASS_STR_IF(ret < 0, error_r);
+	}
+	mail_free(&mail);
+	return ret;
+}
+
 int retention_plan_make(const struct retention_box *rbox, struct mailbox *box,
 			const struct retention_settings *set, time_t now,
-			bool exact, pool_t pool, struct retention_plan **plan_r,
-			const char **error_r)
+			enum retention_plan_flags flags, pool_t pool,
+			struct retention_plan **plan_r, const char **error_r)
 {
 	struct retention_plan *plan = retention_plan_alloc(pool);
 	struct retention_plan_context ctx = {
-		.rbox = rbox, .set = set, .now = now, .exact = exact,
+		.rbox = rbox, .set = set, .now = now, .flags = flags,
 		.driver = retention_driver_find(box->storage), .plan = plan,
 	};
 	struct mailbox_transaction_context *t;
 	struct mailbox_status status;
-	struct mail *mail;
-	uint32_t seq;
-	int ret = 0;
+	bool pop3 = rbox->pop3 != NULL && retention_pop3_is_timed(rbox->pop3);
+	uint32_t first_seq;
+	int ret;
 
 	mailbox_get_open_status(box, STATUS_MESSAGES | STATUS_UIDNEXT, &status);
 	plan->messages = status.messages;
 	*plan_r = plan;
-	seq = retention_plan_begin(&ctx, box, &status);
-	if (seq > status.messages) {
+	first_seq = retention_plan_begin(&ctx, box, &status);
+	if ((flags & RETENTION_PLAN_FLAG_POP3_ONLY) != 0)
+		first_seq = status.messages + 1;
+	if (first_seq > status.messages && !pop3) {
 		plan->quiet = TRUE;
 		return 0;
 	}
 
 	t = mailbox_transaction_begin(box, 0, "retention: plan");
-	mail = mail_alloc(t, retention_box_wanted_fields(rbox), NULL);
-	for (; seq <= status.messages && ret >= 0; seq++) T_BEGIN {
-		mail_set_seq(mail, seq);
-		ret = retention_plan_add(&ctx, mail, error_r);
-	} T_END_PASS_STR_IF(ret < 0, error_r);
-	mail_free(&mail);
+	if (pop3)
+		ctx.pop3 = retention_pop3_reader_init(box, t->view);
+	ret = retention_plan_add_all(&ctx, t, first_seq, error_r);
+	retention_pop3_reader_deinit(&ctx.pop3);
 	if (mailbox_transaction_commit(&t) < 0 && ret >= 0) {
 		*error_r = retention_box_error(box);
 		ret = -1;
 	}
-	plan->quiet = array_is_empty(&plan->tallies);
+	plan->quiet = array_is_empty(&plan->tallies) &&
+		array_is_empty(&plan->stamp);
 	return ret < 0 ? -1 : 0;
 }
 

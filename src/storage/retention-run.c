@@ -13,6 +13,7 @@
 #include "array.h"
 #include "file-lock.h"
 #include "ioloop.h"
+#include "master-service.h"
 #include "mail-storage-private.h"
 #include "mail-user.h"
 #include "retention-box.h"
@@ -20,6 +21,7 @@
 #include "retention-event.h"
 #include "retention-move.h"
 #include "retention-plan.h"
+#include "retention-pop3-run.h"
 #include "retention-user.h"
 #include "retention-run.h"
 
@@ -226,8 +228,7 @@ retention_run_is_within_limit(struct retention_run *run,
 			      const struct retention_plan *plan)
 {
 	unsigned int limit = run->set->run_limit;
-	unsigned int changed = array_count(&plan->expunge) +
-		plan->archive_count;
+	unsigned int changed = plan->ruled_count;
 
 	if (limit == 0 ||
 	    (uint64_t)changed * 100 <= (uint64_t)plan->messages * limit)
@@ -242,13 +243,17 @@ retention_run_is_within_limit(struct retention_run *run,
 static void
 retention_run_carry_out(struct retention_run *run,
 			const struct retention_box *rbox, struct mailbox *box,
-			const struct retention_plan *plan)
+			struct retention_plan *plan)
 {
 	struct retention_move_stats stats;
 	struct retention_plan_target *target;
+	const char *error;
 	bool go_on;
 
 	i_zero(&stats);
+	if (retention_pop3_run_changes(run->event, box, plan,
+				       &run->stats->hidden, &error) < 0)
+		retention_run_failed(run, rbox->vname, error);
 	go_on = retention_mover_expunge(run->mover, rbox, box, &plan->expunge,
 					&stats);
 	array_foreach_elem(&plan->targets, target) {
@@ -311,11 +316,13 @@ retention_run_open_box(struct retention_run *run,
 		       const struct retention_box *rbox, struct mailbox *box,
 		       pool_t pool)
 {
+	enum retention_plan_flags flags =
+		(run->options->dry_run ? RETENTION_PLAN_FLAG_EXACT : 0) |
+		(run->options->pop3_only ? RETENTION_PLAN_FLAG_POP3_ONLY : 0);
 	struct retention_plan *plan;
 	const char *error;
 
-	if (retention_plan_make(rbox, box, run->set, run->now,
-				run->options->dry_run, pool,
+	if (retention_plan_make(rbox, box, run->set, run->now, flags, pool,
 				&plan, &error) < 0) {
 		retention_run_failed(run, rbox->vname, error);
 		return TRUE;
@@ -328,7 +335,8 @@ retention_run_open_box(struct retention_run *run,
 		run->options->plan(run->options->context, rbox, plan);
 	else if (!plan->quiet)
 		retention_run_carry_out(run, rbox, box, plan);
-	else if (retention_plan_remember(box, plan) < 0) {
+	else if (!run->options->pop3_only &&
+		 retention_plan_remember(box, plan) < 0) {
 		retention_run_failed(run, rbox->vname,
 			mailbox_get_last_internal_error(box, NULL));
 	}
@@ -350,11 +358,29 @@ static bool retention_run_box(struct retention_run *run,
 			retention_run_failed(run, rbox->vname, error);
 		return TRUE;
 	}
+	if (rbox->pop3 != NULL && !run->options->dry_run &&
+	    retention_pop3_run_restore(run->event, box, &error) < 0)
+		retention_run_failed(run, rbox->vname, error);
 	pool = pool_alloconly_create("retention plan", 8192);
 	done = retention_run_open_box(run, rbox, box, pool);
+	if (done && rbox->pop3 != NULL && !run->options->dry_run &&
+	    retention_pop3_run_compact(rbox, box, &error) < 0)
+		retention_run_failed(run, rbox->vname, error);
 	mailbox_free(&box);
 	pool_unref(&pool);
 	return done;
+}
+
+static void
+retention_run_box_locked(struct retention_run *run,
+			 const struct retention_box *rbox)
+{
+	T_BEGIN {
+		if (!retention_run_box(run, rbox) && retention_run_lock(run)) {
+			retention_run_recover(run);
+			(void)retention_run_box(run, rbox);
+		}
+	} T_END;
 }
 
 static void
@@ -370,13 +396,7 @@ retention_run_boxes(struct retention_run *run,
 		    (!retention_box_matches(rbox, run->options->mask) &&
 		     !retention_mover_has_target(run->mover, rbox->vname)))
 			continue;
-		T_BEGIN {
-			if (!retention_run_box(run, rbox) &&
-			    retention_run_lock(run)) {
-				retention_run_recover(run);
-				(void)retention_run_box(run, rbox);
-			}
-		} T_END;
+		retention_run_box_locked(run, rbox);
 	}
 }
 
@@ -385,6 +405,11 @@ retention_run_all_boxes(struct retention_run *run, const char **error_r)
 {
 	ARRAY_TYPE(retention_box) boxes;
 
+	if (run->options->pop3_only) {
+		retention_run_box_locked(run,
+			retention_box_inbox(run->user, run->set, run->pool));
+		return 0;
+	}
 	if (retention_boxes_list(run->user, run->set, FALSE, run->pool,
 				 &boxes, error_r) < 0)
 		return -1;
@@ -455,7 +480,7 @@ static int retention_run_go(struct retention_run *run, const char **error_r)
 	ret = retention_run_all_boxes(run, error_r);
 	retention_run_finish(run);
 	complete = ret == 0 && run->stats->errors == 0 &&
-		run->options->mask == NULL && !retention_run_stop(run);
+		!run->options->pop3_only && run->options->mask == NULL && !retention_run_stop(run);
 	retention_mover_deinit(&run->mover, complete);
 	if (ret == 0 && run->lock_error != NULL) {
 		*error_r = run->lock_error;
@@ -476,7 +501,8 @@ int retention_run(struct mail_user *user,
 	int ret;
 
 	i_zero(stats_r);
-	if (array_is_empty(&ruser->set->rules))
+	if (array_is_empty(&ruser->set->rules) &&
+	    !retention_pop3_is_set(&ruser->set->pop3))
 		return 0;
 	run.pool = pool_alloconly_create("retention run", 4096);
 	ret = retention_run_go(&run, error_r);
@@ -485,4 +511,25 @@ int retention_run(struct mail_user *user,
 	pool_unref(&run.pool);
 	file_lock_free(&run.lock);
 	return ret;
+}
+
+static bool retention_run_pop3_stop(void *context ATTR_UNUSED)
+{
+	return master_service_is_killed(master_service) ||
+		master_service_is_master_stopped(master_service);
+}
+
+void retention_run_pop3(struct mail_user *user)
+{
+	const struct retention_run_options options = {
+		.pop3_only = TRUE,
+		.stop = retention_run_pop3_stop,
+	};
+	struct retention_run_stats stats;
+	const char *error;
+
+	if (retention_run(user, &options, &stats, &error) < 0) {
+		e_info(retention_user_get(user)->event,
+		       "INBOX is left to the next run: %s", error);
+	}
 }

@@ -19,6 +19,8 @@ struct retention_run_progress {
 struct retention_run_options {
 	/* Tell what would be done and change nothing. */
 	bool dry_run;
+	/* Do only what POP3 has in store for INBOX. */
+	bool pop3_only;
 	/* IMAP LIST pattern of the mailboxes whose rules are applied, NULL for
 	   all. What is archived from them is compressed as well. */
 	const char *mask;
@@ -35,7 +37,7 @@ struct retention_run_options {
 
 /* What a run has done. Sizes are in bytes. */
 struct retention_run_stats {
-	unsigned int archived, compressed, expunged;
+	unsigned int archived, compressed, expunged, hidden;
 	/* Message sizes. */
 	uoff_t archived_bytes, compressed_bytes, expunged_bytes;
 	/* What the compressed messages take now. */
@@ -51,5 +53,10 @@ struct retention_run_stats {
 int retention_run(struct mail_user *user,
 		  const struct retention_run_options *options,
 		  struct retention_run_stats *stats_r, const char **error_r);
+
+/* Carry out what is due in INBOX by the POP3 settings, at the end of a POP3
+   session, whose lock must have been given up. Failures are logged. If a run is
+   in progress, or another session is open, it is left to the next run. */
+void retention_run_pop3(struct mail_user *user);
 
 #endif

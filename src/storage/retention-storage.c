@@ -161,6 +161,8 @@ void retention_mailbox_opened(struct mailbox *box)
 		return;
 
 	retention_record_register(box);
-	if (!array_is_empty(&ruser->set->rules) || retention_records_exist(box))
+	if (!array_is_empty(&ruser->set->rules) ||
+	    retention_pop3_is_timed(&ruser->set->pop3) ||
+	    retention_records_exist(box))
 		retention_mailbox_keep_save_dates(box);
 }
