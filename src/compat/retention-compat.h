@@ -51,6 +51,21 @@
 	const char *const args[] ATTR_UNUSED
 #endif
 
+/* The user's settings of the pop3 service, in its process only. Returns 0 with
+   set_r, which must be freed, or -1 with error_r. */
+#if RETENTION_DOVECOT24
+#  include "settings.h"
+#  define retention_pop3_settings_get(user, set_r, error_r) \
+	settings_get((user)->event, &pop3_setting_parser_info, 0, \
+		     set_r, error_r)
+#  define retention_pop3_settings_free(set) settings_free(set)
+#else
+#  define retention_pop3_settings_get(user, set_r, error_r) \
+	(*(set_r) = mail_storage_service_user_get_set( \
+		(user)->_service_user)[1], 0)
+#  define retention_pop3_settings_free(set) ((set) = NULL)
+#endif
+
 /* Parse a time such as "90d" or "12 hours" into seconds. "unlimited" and
    "infinite" give UINT_MAX; 0 may be written without a unit. Returns 0 on
    success, -1 with error_r set otherwise. */
