@@ -3,11 +3,13 @@
 #include "lib.h"
 #include "retention-compat.h"
 #include "array.h"
+#include "str.h"
 #include "strnum.h"
 #include "mail-storage-private.h"
 #include "mail-user.h"
 #include "doveadm-print.h"
 #include "retention-box.h"
+#include "retention-pop3-state.h"
 #include "retention-user.h"
 #include "doveadm-retention.h"
 
@@ -65,39 +67,159 @@ doveadm_retention_explain_rule(const struct retention_box *rbox,
 	doveadm_print(why);
 }
 
+/* From when the message counts: what POP3 has done with it, or its coming into
+   INBOX if that was later. */
+static const char *
+doveadm_retention_explain_pop3_from(const struct retention_pop3_facts *facts,
+				    time_t base)
+{
+	if (base == 0)
+		return "-";
+	if (base != (facts->hidden ? facts->hidden_time :
+		     facts->downloaded_time))
+		return retention_age_from_name(RETENTION_AGE_FROM_SAVED);
+	return facts->hidden ? "deleted" : "downloaded";
+}
+
+/* Both dates, as the message counts from only one of them. */
+static void
+doveadm_retention_explain_pop3_dates(string_t *str,
+				     const struct retention_pop3_facts *facts)
+{
+	const char *sep = " (";
+
+	if (facts->downloaded && (facts->hidden || facts->downloaded_time > 0)) {
+		str_printfa(str, "%sdownloaded", sep);
+		if (facts->downloaded_time > 0) {
+			str_printfa(str, " %s", doveadm_retention_date(
+				facts->downloaded_time));
+		}
+		sep = ", ";
+	}
+	if (facts->hidden && facts->hidden_time > 0) {
+		str_printfa(str, "%shidden since %s", sep,
+			    doveadm_retention_date(facts->hidden_time));
+		sep = ", ";
+	}
+	if (*sep == ',')
+		str_append_c(str, ')');
+}
+
+static const char *
+doveadm_retention_explain_pop3_why(const struct retention_pop3_facts *facts,
+				   const struct retention_judgement *judgement,
+				   bool due)
+{
+	string_t *str = t_str_new(128);
+
+	str_append(str, judgement->pop3.why);
+	doveadm_retention_explain_pop3_dates(str, facts);
+	switch (judgement->pop3.action) {
+	case RETENTION_POP3_NOTHING:
+		break;
+	case RETENTION_POP3_STAMP:
+		str_append(str, ": its time starts with the next run");
+		break;
+	case RETENTION_POP3_HIDE:
+		/* no rule stands in the way of hiding */
+		str_append(str, due ? "; due, and decides" : "; not yet due");
+		break;
+	case RETENTION_POP3_ARCHIVE:
+	case RETENTION_POP3_EXPUNGE:
+		if (!due)
+			str_append(str, "; not yet due");
+		else if (judgement->verdict.rule ==
+			 retention_pop3_rule(judgement->pop3.action))
+			str_append(str, "; due, and decides");
+		else
+			str_append(str, "; due");
+		break;
+	}
+	return str_c(str);
+}
+
+static void
+doveadm_retention_explain_pop3(const struct retention_pop3_facts *facts,
+			       const struct retention_judgement *judgement,
+			       time_t now)
+{
+	const struct retention_pop3_verdict *verdict = &judgement->pop3;
+	bool nothing = verdict->action == RETENTION_POP3_NOTHING;
+	bool due = !nothing && verdict->due <= now;
+
+	doveadm_print(retention_pop3_rule(verdict->action)->name);
+	doveadm_print(nothing ? "-" :
+		      retention_pop3_action_name(verdict->action));
+	doveadm_print(due ? "yes" : "no");
+	doveadm_print(doveadm_retention_explain_pop3_from(facts,
+							  verdict->base));
+	doveadm_print(doveadm_retention_date(verdict->base));
+	doveadm_print(doveadm_retention_date(verdict->due));
+	doveadm_print(doveadm_retention_explain_pop3_why(facts, judgement,
+							 due));
+}
+
+/* Returns TRUE if POP3 has done something with the message, or could. */
+static bool
+doveadm_retention_explain_get_pop3(const struct retention_box *rbox,
+				   struct mail *mail,
+				   struct retention_pop3_facts *facts_r)
+{
+	struct retention_pop3_reader *reader;
+	bool done;
+
+	i_zero(facts_r);
+	if (rbox->pop3 == NULL)
+		return FALSE;
+	reader = retention_pop3_reader_init(mail->box, mail->transaction->view);
+	done = retention_pop3_reader_get(reader, mail->seq, facts_r);
+	retention_pop3_reader_deinit(&reader);
+	return done || retention_pop3_is_set(rbox->pop3);
+}
+
+static void
+doveadm_retention_explain_archive(const struct retention_rule *decides)
+{
+	/* not a rule of the administrator's, but acts like one */
+	doveadm_print("-");
+	doveadm_print(retention_action_name(RETENTION_ACTION_COMPRESS));
+	doveadm_print(decides == NULL ||
+		      decides->action != RETENTION_ACTION_KEEP ? "yes" : "no");
+	doveadm_print("-");
+	doveadm_print("-");
+	doveadm_print("-");
+	doveadm_print("is in an archive mailbox");
+}
+
 static int
 doveadm_retention_explain_mail(const struct retention_box *rbox,
 			       const struct retention_settings *set,
 			       struct mail *mail, const char **error_r)
 {
-	const struct retention_rule *const *rules, *rule, *decides;
-	struct retention_rule_verdict verdict;
+	const struct retention_rule *rule, *decides;
+	struct retention_judgement judgement;
 	struct retention_mail_facts facts;
+	struct retention_pop3_facts pop3;
 	time_t now = time(NULL);
-	unsigned int count;
+	bool have_pop3;
 	int ret;
 
-	ret = retention_box_get_facts(rbox, mail, &facts, error_r);
+	have_pop3 = doveadm_retention_explain_get_pop3(rbox, mail, &pop3);
+	ret = retention_box_judge(rbox, mail, have_pop3 ? &pop3 : NULL, now,
+				  &facts, &judgement, error_r);
 	if (ret <= 0)
 		return ret;
-	rules = array_get(&rbox->rules, &count);
-	decides = retention_rules_judge(rules, count, &facts, now, &verdict) ==
-		RETENTION_ACTION_NONE ? NULL : verdict.rule;
+	decides = judgement.action == RETENTION_ACTION_NONE ? NULL :
+		judgement.verdict.rule;
 	array_foreach(&set->rules, rule) {
 		doveadm_retention_explain_rule(rbox, rule, decides, &facts,
 					       now);
 	}
-	if (rbox->archive) {
-		/* not a rule of the administrator's, but acts like one */
-		doveadm_print("-");
-		doveadm_print(retention_action_name(RETENTION_ACTION_COMPRESS));
-		doveadm_print(decides == NULL ||
-			      decides->action != RETENTION_ACTION_KEEP ?
-			      "yes" : "no");
-		doveadm_print("-");
-		doveadm_print("-");
-		doveadm_print("-");
-		doveadm_print("is in an archive mailbox");
+	if (rbox->archive)
+		doveadm_retention_explain_archive(decides);
+	if (have_pop3) {
+		pop3.saved = facts.saved;
+		doveadm_retention_explain_pop3(&pop3, &judgement, now);
 	}
 	return 1;
 }
@@ -136,18 +258,14 @@ doveadm_retention_explain_run(struct doveadm_mail_cmd_context *_ctx,
 {
 	struct doveadm_retention_explain *explain =
 		container_of(_ctx, struct doveadm_retention_explain, ctx);
-	struct retention_user *ruser = retention_user_get(user);
+	struct retention_user *ruser = doveadm_retention_user(_ctx, user);
 	const struct retention_box *rbox;
 	const char *error;
 	pool_t pool;
 	int ret = -1;
 
-	if (ruser == NULL) {
-		doveadm_retention_failed(_ctx, user,
-			"The plugin is not loaded for this user: "
-			"add retention to mail_plugins");
+	if (ruser == NULL)
 		return -1;
-	}
 	pool = pool_alloconly_create("retention explain", 4096);
 	rbox = retention_box_find(user, ruser->set, explain->mailbox, pool,
 				  &error);

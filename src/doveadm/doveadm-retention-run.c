@@ -115,7 +115,7 @@ doveadm_retention_run_plan(void *context ATTR_UNUSED,
 	array_foreach(&plan->tallies, tally) {
 		doveadm_print(rbox->vname);
 		doveadm_print(tally->rule == NULL ? "-" : tally->rule->name);
-		doveadm_print(retention_action_name(tally->action));
+		doveadm_print(tally->action);
 		doveadm_print_num(tally->messages);
 		doveadm_print_num(tally->bytes);
 	}
@@ -138,6 +138,7 @@ doveadm_retention_run_summary(const struct doveadm_retention_run *run,
 	doveadm_print_num(stats->errors);
 	doveadm_print(t_strdup_printf("%.3f",
 		timeval_diff_usecs(&now, &run->start) / 1e6));
+	doveadm_print_num(stats->hidden);
 }
 
 static int
@@ -156,12 +157,8 @@ doveadm_retention_run_run(struct doveadm_mail_cmd_context *_ctx,
 	struct retention_run_stats stats;
 	const char *error;
 
-	if (retention_user_get(user) == NULL) {
-		doveadm_retention_failed(_ctx, user,
-			"The plugin is not loaded for this user: "
-			"add retention to mail_plugins");
+	if (doveadm_retention_user(_ctx, user) == NULL)
 		return -1;
-	}
 	if (run->show_progress)
 		options.progress = doveadm_retention_run_progress;
 	i_gettimeofday(&run->start);
@@ -206,6 +203,7 @@ doveadm_retention_run_headers(const struct doveadm_retention_run *run)
 	doveadm_print_header_simple("saved_bytes");
 	doveadm_print_header_simple("errors");
 	doveadm_print_header_simple("seconds");
+	doveadm_print_header_simple("hidden");
 }
 
 static void doveadm_retention_run_init(RETENTION_DOVEADM_INIT_PARAMS)

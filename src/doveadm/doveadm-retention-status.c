@@ -9,6 +9,7 @@
 #include "doveadm-print.h"
 #include "retention-box.h"
 #include "retention-driver.h"
+#include "retention-pop3-state.h"
 #include "retention-user.h"
 #include "doveadm-retention.h"
 
@@ -27,9 +28,10 @@ struct doveadm_retention_counts {
 	/* Bytes with the line feeds that are stored: before compressing, and
 	   on disk. */
 	uoff_t plain_size, stored_size;
+	/* What POP3 has done with. */
+	unsigned int downloaded, hidden;
 	time_t oldest, next_due;
 	const struct retention_rule *next_rule;
-	bool stored_known;
 };
 
 static int
@@ -60,37 +62,76 @@ doveadm_retention_status_stored(const struct retention_driver *driver,
 }
 
 static void
-doveadm_retention_status_due(const struct retention_box *rbox,
-			     const struct retention_mail_facts *facts,
-			     time_t now,
+doveadm_retention_status_next(const struct retention_rule *rule, time_t due,
+			      struct doveadm_retention_counts *counts)
+{
+	if (counts->next_rule == NULL || due < counts->next_due) {
+		counts->next_rule = rule;
+		counts->next_due = due;
+	}
+}
+
+static void
+doveadm_retention_status_due(const struct retention_judgement *judgement,
 			     struct doveadm_retention_counts *counts)
 {
-	struct retention_rule_verdict verdict;
-	enum retention_action action;
-	unsigned int count;
-	const struct retention_rule *const *rules =
-		array_get(&rbox->rules, &count);
+	const struct retention_rule_verdict *verdict = &judgement->verdict;
+	const struct retention_pop3_verdict *pop3 = &judgement->pop3;
+	bool keep = judgement->action == RETENTION_ACTION_KEEP;
 
-	action = retention_rules_judge(rules, count, facts, now, &verdict);
 	/* a compress rule that is due has nothing to do for what it did */
-	if (verdict.rule == NULL || action == RETENTION_ACTION_KEEP ||
-	    action == RETENTION_ACTION_COMPRESS)
-		return;
-	if (counts->next_rule == NULL || verdict.due < counts->next_due) {
-		counts->next_rule = verdict.rule;
-		counts->next_due = verdict.due;
+	if (verdict->rule != NULL && !keep &&
+	    judgement->action != RETENTION_ACTION_COMPRESS) {
+		doveadm_retention_status_next(verdict->rule, verdict->due,
+					      counts);
 	}
+	/* what a rule keeps can be hidden all the same */
+	if (pop3->action == RETENTION_POP3_HIDE ||
+	    (!keep && (pop3->action == RETENTION_POP3_ARCHIVE ||
+		       pop3->action == RETENTION_POP3_EXPUNGE))) {
+		doveadm_retention_status_next(
+			retention_pop3_rule(pop3->action), pop3->due, counts);
+	}
+}
+
+/* Judge the message, and count what POP3 has done with it. Returns 1 if ok, 0
+   if the message is gone, -1 on error. */
+static int
+doveadm_retention_status_judge(const struct retention_box *rbox,
+			       struct retention_pop3_reader *reader,
+			       struct mail *mail, time_t now,
+			       struct doveadm_retention_counts *counts,
+			       const char **error_r)
+{
+	struct retention_pop3_facts pop3;
+	struct retention_mail_facts facts;
+	struct retention_judgement judgement;
+	bool have_pop3;
+	int ret;
+
+	have_pop3 = reader != NULL &&
+		retention_pop3_reader_get(reader, mail->seq, &pop3);
+	ret = retention_box_judge(rbox, mail, have_pop3 ? &pop3 : NULL, now,
+				  &facts, &judgement, error_r);
+	if (ret <= 0)
+		return ret;
+	doveadm_retention_status_due(&judgement, counts);
+	if (have_pop3 && pop3.downloaded)
+		counts->downloaded++;
+	if (have_pop3 && pop3.hidden)
+		counts->hidden++;
+	return 1;
 }
 
 /* Returns 1 if the message was counted, 0 if it is gone, -1 on error. */
 static int
 doveadm_retention_status_mail(const struct retention_box *rbox,
 			      const struct retention_driver *driver,
+			      struct retention_pop3_reader *reader,
 			      struct mail *mail, time_t now,
 			      struct doveadm_retention_counts *counts,
 			      const char **error_r)
 {
-	struct retention_mail_facts facts;
 	uoff_t size, plain_size;
 	time_t received;
 	int ret;
@@ -105,8 +146,10 @@ doveadm_retention_status_mail(const struct retention_box *rbox,
 	}
 	ret = doveadm_retention_status_stored(driver, mail, plain_size,
 					      counts, error_r);
-	if (ret > 0)
-		ret = retention_box_get_facts(rbox, mail, &facts, error_r);
+	if (ret > 0) {
+		ret = doveadm_retention_status_judge(rbox, reader, mail, now,
+						     counts, error_r);
+	}
 	if (ret <= 0)
 		return ret;
 	counts->messages++;
@@ -114,8 +157,42 @@ doveadm_retention_status_mail(const struct retention_box *rbox,
 	counts->plain_size += plain_size;
 	if (counts->oldest == 0 || received < counts->oldest)
 		counts->oldest = received;
-	doveadm_retention_status_due(rbox, &facts, now, counts);
 	return 1;
+}
+
+static int
+doveadm_retention_status_mails(const struct retention_box *rbox,
+			       struct mailbox_transaction_context *t,
+			       unsigned int messages,
+			       struct doveadm_retention_counts *counts,
+			       const char **error_r)
+{
+	const struct retention_driver *driver =
+		retention_driver_find(t->box->storage);
+	struct retention_pop3_reader *reader = NULL;
+	struct mail *mail;
+	time_t now = time(NULL);
+	int ret = 0;
+
+	if (rbox->pop3 != NULL)
+		reader = retention_pop3_reader_init(t->box, t->view);
+	mail = mail_alloc(t, MAIL_FETCH_VIRTUAL_SIZE |
+			  MAIL_FETCH_PHYSICAL_SIZE | MAIL_FETCH_RECEIVED_DATE |
+			  retention_box_wanted_fields(rbox), NULL);
+	for (uint32_t seq = 1; seq <= messages && ret >= 0; seq++) {
+		T_BEGIN {
+			mail_set_seq(mail, seq);
+			ret = doveadm_retention_status_mail(rbox, driver,
+				reader, mail, now, counts, error_r);
+			if (ret < 0) {
+				*error_r = t_strdup_printf("UID=%u: %s",
+							   mail->uid, *error_r);
+			}
+		} T_END_PASS_STR_IF(ret < 0, error_r);
+	}
+	mail_free(&mail);
+	retention_pop3_reader_deinit(&reader);
+	return ret < 0 ? -1 : 0;
 }
 
 static int
@@ -124,35 +201,17 @@ doveadm_retention_status_count(const struct retention_box *rbox,
 			       struct doveadm_retention_counts *counts_r,
 			       const char **error_r)
 {
-	const struct retention_driver *driver =
-		retention_driver_find(box->storage);
 	struct mailbox_transaction_context *t;
 	struct mailbox_status status;
-	struct mail *mail;
-	time_t now = time(NULL);
-	int ret = 0;
+	int ret;
 
 	i_zero(counts_r);
-	counts_r->stored_known = driver != NULL;
 	mailbox_get_open_status(box, STATUS_MESSAGES, &status);
 	t = mailbox_transaction_begin(box, 0, "retention status");
-	mail = mail_alloc(t, MAIL_FETCH_VIRTUAL_SIZE |
-			  MAIL_FETCH_PHYSICAL_SIZE | MAIL_FETCH_RECEIVED_DATE |
-			  retention_box_wanted_fields(rbox), NULL);
-	for (uint32_t seq = 1; seq <= status.messages && ret >= 0; seq++) {
-		T_BEGIN {
-			mail_set_seq(mail, seq);
-			ret = doveadm_retention_status_mail(rbox, driver, mail,
-				now, counts_r, error_r);
-			if (ret < 0) {
-				*error_r = t_strdup_printf("UID=%u: %s",
-							   mail->uid, *error_r);
-			}
-		} T_END_PASS_STR_IF(ret < 0, error_r);
-	}
-	mail_free(&mail);
+	ret = doveadm_retention_status_mails(rbox, t, status.messages,
+					     counts_r, error_r);
 	mailbox_transaction_rollback(&t);
-	return ret < 0 ? -1 : 0;
+	return ret;
 }
 
 static void
@@ -174,6 +233,14 @@ doveadm_retention_status_print(const struct retention_box *rbox,
 	doveadm_print(doveadm_retention_date(counts->next_due));
 	doveadm_print(counts->next_rule == NULL ? "-" :
 		      counts->next_rule->name);
+	if (rbox->pop3 == NULL) {
+		/* POP3 does not show it */
+		doveadm_print("-");
+		doveadm_print("-");
+	} else {
+		doveadm_print_num(counts->downloaded);
+		doveadm_print_num(counts->hidden);
+	}
 }
 
 static int
@@ -228,16 +295,12 @@ doveadm_retention_status_run(struct doveadm_mail_cmd_context *_ctx,
 {
 	struct doveadm_retention_status *status =
 		container_of(_ctx, struct doveadm_retention_status, ctx);
-	struct retention_user *ruser = retention_user_get(user);
+	struct retention_user *ruser = doveadm_retention_user(_ctx, user);
 	pool_t pool;
 	int ret;
 
-	if (ruser == NULL) {
-		doveadm_retention_failed(_ctx, user,
-			"The plugin is not loaded for this user: "
-			"add retention to mail_plugins");
+	if (ruser == NULL)
 		return -1;
-	}
 	pool = pool_alloconly_create("retention status", 4096);
 	ret = doveadm_retention_status_boxes(status, user, ruser->set, pool);
 	pool_unref(&pool);
@@ -264,6 +327,8 @@ static void doveadm_retention_status_init(RETENTION_DOVEADM_INIT_PARAMS)
 	doveadm_print_header("oldest", "oldest", 0);
 	doveadm_print_header("next_due", "next due", 0);
 	doveadm_print_header("rule", "rule", 0);
+	doveadm_print_header("downloaded", "downloaded", right);
+	doveadm_print_header("hidden", "hidden", right);
 }
 
 static struct doveadm_mail_cmd_context *doveadm_retention_status_alloc(void)

@@ -4,6 +4,7 @@
 #include "retention-compat.h"
 #include "mail-user.h"
 #include "time-util.h"
+#include "retention-user.h"
 #include "doveadm-retention.h"
 
 #include <time.h>
@@ -56,11 +57,26 @@ void doveadm_retention_failed(struct doveadm_mail_cmd_context *ctx,
 	doveadm_mail_failed_error(ctx, MAIL_ERROR_TEMP);
 }
 
+struct retention_user *
+doveadm_retention_user(struct doveadm_mail_cmd_context *ctx,
+		       struct mail_user *user)
+{
+	struct retention_user *ruser = retention_user_get(user);
+
+	if (ruser == NULL) {
+		doveadm_retention_failed(ctx, user,
+			"The plugin is not loaded for this user: "
+			"add retention to mail_plugins");
+	}
+	return ruser;
+}
+
 void doveadm_retention_plugin_init(struct module *module ATTR_UNUSED)
 {
 	doveadm_cmd_register_ver2(&doveadm_cmd_retention_run);
 	doveadm_cmd_register_ver2(&doveadm_cmd_retention_status);
 	doveadm_cmd_register_ver2(&doveadm_cmd_retention_explain);
+	doveadm_cmd_register_ver2(&doveadm_cmd_retention_pop3_reset);
 }
 
 void doveadm_retention_plugin_deinit(void)

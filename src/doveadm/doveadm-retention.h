@@ -6,6 +6,7 @@
 extern struct doveadm_cmd_ver2 doveadm_cmd_retention_run;
 extern struct doveadm_cmd_ver2 doveadm_cmd_retention_status;
 extern struct doveadm_cmd_ver2 doveadm_cmd_retention_explain;
+extern struct doveadm_cmd_ver2 doveadm_cmd_retention_pop3_reset;
 
 /* Allocate a command's context. getopt_args are its own short options, as for
    getopt(): 2.3 refuses those that it is not told of. */
@@ -13,6 +14,12 @@ extern struct doveadm_cmd_ver2 doveadm_cmd_retention_explain;
 	(type *)doveadm_retention_cmd_alloc_size(sizeof(type), getopt_args)
 struct doveadm_mail_cmd_context *
 doveadm_retention_cmd_alloc_size(size_t size, const char *getopt_args);
+
+/* Returns the plugin's context of the user. If the plugin is not loaded for
+   this user, returns NULL and has doveadm exit with failure. */
+struct retention_user *
+doveadm_retention_user(struct doveadm_mail_cmd_context *ctx,
+		       struct mail_user *user);
 
 /* A date as doveadm prints it, "-" for 0. Allocated from the data stack. */
 const char *doveadm_retention_date(time_t date);
