@@ -7,7 +7,8 @@ BUILD_PACKAGES="gcc libc6-dev make autoconf automake libtool pkg-config
  dovecot-dev liblz4-dev libssl-dev"
 SERVER_PACKAGES="dovecot-core dovecot-imapd dovecot-pop3d dovecot-lmtpd
  dovecot-sqlite"
-TEST_PACKAGES="python3 python3-pytest faketime xz-utils"
+TEST_PACKAGES="python3 python3-pytest faketime xz-utils fetchmail getmail6 mpop
+ curl"
 
 say() {
 	printf '== %s\n' "$*"

@@ -18,6 +18,7 @@ import tempfile
 import time
 
 import imap
+import pop3
 
 DEADLINE_SECS = 60
 MAIL_UID = 5000
@@ -544,6 +545,10 @@ class Dovecot:
 
     def imap(self, user="alice", login=True):
         return imap.Imap(self.imap_port, user, login=login)
+
+    def pop3_raw(self, user="alice", login=True):
+        """A pop3.Pop3, which shows what is sent."""
+        return pop3.Pop3(self.pop3_port, user, login=login)
 
     def pop3(self, user="alice"):
         import poplib
