@@ -4,7 +4,7 @@
 # Measure what the plugin costs and saves in time, against Dovecot without it,
 # on this machine and in one run. Prints medians, ratios and the targets that
 # the project has set itself; never fails for being slow. To be run as root on
-# Debian 12 or 13; installs the packages that are missing. Takes about ten
+# Debian 12 or 13; installs the packages that are missing. Takes about twenty
 # minutes; nothing else should be running meanwhile.
 #
 # Everything happens in a private mount and PID namespace, as in demo.sh.
@@ -16,8 +16,10 @@ modules=/usr/lib/dovecot/modules
 usage() {
 	cat <<-USAGE
 	usage: tests/bench.sh [-p parts] [-q] [-r root]
-	  -p  only these parts, of abcde: (a) run, (b) FETCH of a mailbox,
-	      (c) FETCH of a large message's header, (d) LMTP, (e) run -A
+	  -p  only these parts, of abcdefgh: (a) run, (b) FETCH of a mailbox,
+	      (c) FETCH of a large message's header, (d) LMTP, (e) run -A,
+	      (f) POP3 login to a mailbox with hidden messages, (g) RETR of a
+	      mailbox, (h) QUIT after DELE
 	  -q  quick: a tenth of the messages and fewer repeats, to see that it
 	      works
 	  -r  measure in this Debian root, with the Dovecot that is in it
@@ -25,7 +27,7 @@ usage() {
 	exit "$1"
 }
 
-parts=abcde quick="" root=""
+parts=abcdefgh quick="" root=""
 while getopts p:qr:h option; do
 	case $option in
 	p) parts=$OPTARG ;;
@@ -35,7 +37,7 @@ while getopts p:qr:h option; do
 	*) usage 2 ;;
 	esac
 done
-[[ $parts =~ ^[a-e]+$ ]] || usage 2
+[[ $parts =~ ^[a-h]+$ ]] || usage 2
 
 # The second half: in the namespaces, with the work directory as /tmp.
 if [ "${RETENTION_INSIDE:-}" = mount ]; then

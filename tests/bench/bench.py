@@ -1,12 +1,6 @@
 # Copyright (c) 2026 dovecot-retention authors, see the included COPYING file
-"""bench.py PARTS [quick]: the measurements of bench.sh.
+"""bench.py PARTS [quick]: the measurements of bench.sh."""
 
-What is compared is measured in turns, A B B A A B ..., so that a machine that
-gets slower or faster meanwhile does so for both. Ratios are medians of the
-ratios of such pairs.
-"""
-
-import contextlib
 import os
 import random
 import shutil
@@ -16,19 +10,17 @@ import subprocess
 import sys
 import time
 
-TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, os.path.join(TESTS, "live"))
+from measure import (QUICK, STOCK, complain, copy, in_turns, machine,
+                     median_ratio, result, results, say, serving, timed, twin)
+import dovecot
+import imap
+import mails
+import pop3_parts
 
-import dovecot  # noqa: E402
-import imap  # noqa: E402
-import mails  # noqa: E402
-
-QUICK = "quick" in sys.argv[2:]
 MESSAGES = 400 if QUICK else 4000
 USERS = 50 if QUICK else 1000
 BIG_MESSAGE_BYTES = (5 if QUICK else 50) * 1000 * 1000
 LEVEL = 9
-STOCK = "mail_compress" if dovecot.IS_24 else "zlib"
 # 200 days ago: all of one year, so that there is one archive mailbox.
 RECEIVED = mails.TODAY - 200 * mails.DAY
 ARCHIVE_YEAR = time.localtime(RECEIVED).tm_year
@@ -42,42 +34,6 @@ IDLE_RULES = {"inbox": {"mailbox": "INBOX", "action": "archive",
                         "age": "90d"},
               "trash": {"mailbox": "\\Trash", "action": "expunge",
                         "age": "30d"}}
-
-results = []
-
-
-def say(text=""):
-    print(text, flush=True)
-
-
-def result(what, reached, target, unit="x", at_most=True):
-    good = reached <= target if at_most else reached >= target
-    results.append((what, "%.2f %s" % (reached, unit),
-                    "%s %.2f" % ("<=" if at_most else ">=", target),
-                    "reached" if good else "MISSED"))
-    say("  %-60s %8.2f %s  (target %s %.2f): %s" % (
-        what, reached, unit, "at most" if at_most else "at least", target,
-        results[-1][3]))
-
-
-def median_ratio(first, second):
-    return statistics.median(one / two for one, two in zip(first, second))
-
-
-def timed(function, *args):
-    start = time.monotonic()
-    function(*args)
-    return time.monotonic() - start
-
-
-def in_turns(count, *functions):
-    """Call the functions count times each, in turns; returns their values."""
-    values = [[] for _ in functions]
-    for i in range(count):
-        order = list(enumerate(functions))
-        for index, function in order if i % 2 == 0 else reversed(order):
-            values[index].append(function())
-    return values
 
 
 # -- messages
@@ -106,40 +62,6 @@ def messages():
         else:
             body = rng.choice(kinds)(rng, index, RECEIVED)
         yield mails.Message(body, RECEIVED, b"(\\Seen)", None)
-
-
-# -- servers
-
-def copy(source, target):
-    subprocess.run(["rm", "-rf", target], check=True)
-    subprocess.run(["cp", "-a", source, target], check=True)
-    # what the kernel writes late is not to be paid by what comes next
-    os.sync()
-
-
-@contextlib.contextmanager
-def serving(*servers):
-    try:
-        for one in servers:
-            one.start()
-        yield
-    finally:
-        for one in servers:
-            one.stop()
-
-
-def twin(one, plugins):
-    """A server with other plugins for the same mail."""
-    other = dovecot.Dovecot(one.driver, plugins=plugins, users=one.users)
-    shutil.rmtree(other.path("home"))
-    os.symlink(one.path("home"), other.path("home"))
-    return other
-
-
-def complain(*servers):
-    for one in servers:
-        for line in one.errors()[:5]:
-            say("  in the log: " + line)
 
 
 class Mailbox:
@@ -400,19 +322,6 @@ def part_e(driver):
 
 # --
 
-def machine():
-    model = "unknown processor"
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        for line in file:
-            if line.startswith("model name"):
-                model = line.partition(":")[2].strip()
-    kind = subprocess.run(["stat", "-f", "-c", "%T", "/tmp"], check=False,
-                          stdout=subprocess.PIPE, text=True).stdout.strip()
-    version = subprocess.run(["dovecot", "--version"], check=True,
-                             stdout=subprocess.PIPE, text=True).stdout.strip()
-    return "Dovecot %s, %d x %s, %s" % (version, os.cpu_count(), model, kind)
-
-
 def measure_mailboxes(parts):
     base = None
     for driver in dovecot.DRIVERS:
@@ -427,6 +336,8 @@ def measure_mailboxes(parts):
             part_a(mailbox, Loop(base))
         if "b" in parts or "c" in parts:
             reading(mailbox, parts)
+        if "g" in parts:
+            pop3_parts.part_retr(mailbox, COMPRESS_RULES)
         complain(mailbox.server)
         mailbox.server.destroy()
 
@@ -434,7 +345,7 @@ def measure_mailboxes(parts):
 def main(parts):
     start = time.monotonic()
     say("== %s" % machine())
-    if set(parts) & set("abc"):
+    if set(parts) & set("abcg"):
         measure_mailboxes(parts)
     if "d" in parts:
         say("== LMTP")
@@ -445,6 +356,14 @@ def main(parts):
         say("== all users")
         for driver in dovecot.DRIVERS:
             part_e(driver)
+    if "f" in parts:
+        for driver in dovecot.DRIVERS:
+            say("== POP3 login, %s" % driver)
+            pop3_parts.part_login(driver)
+    if "h" in parts:
+        say("== POP3 QUIT")
+        for driver in dovecot.DRIVERS:
+            pop3_parts.part_quit(driver)
     say()
     say("== %s; medians, %d s in all" % (machine(),
                                          time.monotonic() - start))
