@@ -272,11 +272,12 @@ unsigned int retention_box_wanted_fields(const struct retention_box *rbox)
 	return fields;
 }
 
+/* Gather the facts that are needed. Returns as retention_box_judge(). */
 static int
-retention_box_get_needed_facts(const struct retention_box *rbox,
-			       struct mail *mail, enum retention_fact need,
-			       struct retention_mail_facts *facts_r,
-			       const char **error_r)
+retention_box_get_facts(const struct retention_box *rbox, struct mail *mail,
+			enum retention_fact need,
+			struct retention_mail_facts *facts_r,
+			const char **error_r)
 {
 	enum mail_flags flags;
 	int tz;
@@ -302,15 +303,6 @@ retention_box_get_needed_facts(const struct retention_box *rbox,
 		return -1;
 	}
 	return 1;
-}
-
-int retention_box_get_facts(const struct retention_box *rbox,
-			    struct mail *mail,
-			    struct retention_mail_facts *facts_r,
-			    const char **error_r)
-{
-	return retention_box_get_needed_facts(rbox, mail,
-		retention_box_need(rbox), facts_r, error_r);
 }
 
 const struct retention_rule *
@@ -378,8 +370,7 @@ int retention_box_judge(const struct retention_box *rbox, struct mail *mail,
 	i_zero(judgement_r);
 	if (pop3 != NULL)
 		need |= RETENTION_FACT_SAVED | RETENTION_FACT_RECEIVED;
-	ret = retention_box_get_needed_facts(rbox, mail, need, facts_r,
-					     error_r);
+	ret = retention_box_get_facts(rbox, mail, need, facts_r, error_r);
 	if (ret <= 0)
 		return ret;
 	rules = array_get(&rbox->rules, &count);

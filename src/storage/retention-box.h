@@ -70,15 +70,8 @@ int retention_box_open(const struct retention_box *rbox, struct mailbox **box_r,
    Dovecot's own text lives only until the next error. */
 const char *retention_box_error(struct mailbox *box);
 
-/* The mail_fetch_field bits that retention_box_get_facts() will ask for. */
+/* The mail_fetch_field bits that retention_box_judge() will ask for. */
 unsigned int retention_box_wanted_fields(const struct retention_box *rbox);
-/* Gather the facts that the box's rules ask for. Returns 1 if ok, 0 if the
-   message is gone, -1 with error_r if it failed. */
-int retention_box_get_facts(const struct retention_box *rbox,
-			    struct mail *mail,
-			    struct retention_mail_facts *facts_r,
-			    const char **error_r);
-
 /* What is to be done with a message, all in all. */
 struct retention_judgement {
 	/* By the rules, or if that weighs more by POP3. */

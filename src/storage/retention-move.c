@@ -204,7 +204,7 @@ retention_move_copy(struct retention_move_batch *batch, struct mail *mail,
 		*error_r = retention_box_error(batch->dest);
 		return -1;
 	}
-	retention_target_mark(batch->target, dest_t, moved->save_date);
+	retention_target_mark(dest_t, moved->save_date);
 	return 0;
 }
 

@@ -397,8 +397,7 @@ int retention_target_begin_batch(struct retention_target *target,
 	return 0;
 }
 
-void retention_target_mark(struct retention_target *target ATTR_UNUSED,
-			   struct mailbox_transaction_context *t,
+void retention_target_mark(struct mailbox_transaction_context *t,
 			   time_t save_date)
 {
 	/* Only of these drivers it is known that they append to the index at

@@ -65,8 +65,7 @@ int retention_target_update_copy(struct mailbox *box, uint32_t uid,
 int retention_target_begin_batch(struct retention_target *target,
 				 struct mailbox *box, const char **error_r);
 /* Mark the message that was just added to the transaction as in doubt. */
-void retention_target_mark(struct retention_target *target,
-			   struct mailbox_transaction_context *t,
+void retention_target_mark(struct mailbox_transaction_context *t,
 			   time_t save_date);
 /* The message's origin is gone: it is no longer in doubt. guid may be NULL if
    it was not noted. */
