@@ -18,6 +18,49 @@
 extern const struct setting_parser_info *retention_settings_set_infos[];
 extern const char *retention_settings_version;
 
+/* The settings retention_quota_* that are text. */
+#define TEXT(name) { #name, offsetof(struct retention_config, name) }
+static const struct {
+	const char *key;
+	size_t offset;
+} retention_quota_texts[] = {
+	TEXT(retention_quota_archive),
+	TEXT(retention_quota_archive_root),
+	TEXT(retention_quota_on_error),
+	TEXT(retention_quota_relief_target),
+	TEXT(retention_quota_warning),
+	TEXT(retention_quota_warning_hysteresis),
+	TEXT(retention_quota_warning_template),
+};
+#undef TEXT
+
+int retention_quota_config_parse(const struct retention_config *config,
+				 pool_t pool,
+				 struct retention_quota_settings *set_r,
+				 const char **error_r)
+{
+	const char *const *value, *error;
+	unsigned int i;
+
+	retention_quota_settings_init(set_r);
+	set_r->relief = config->retention_quota_relief;
+	set_r->relief_time = config->retention_quota_relief_time;
+	set_r->warning_interval = config->retention_quota_warning_interval;
+	for (i = 0; i < N_ELEMENTS(retention_quota_texts); i++) {
+		value = CONST_PTR_OFFSET(config,
+					 retention_quota_texts[i].offset);
+		if (*value != set_value_unknown &&
+		    retention_quota_settings_set(set_r, pool,
+				retention_quota_texts[i].key, *value,
+				&error) < 0) {
+			*error_r = t_strdup_printf("%s=%s %s",
+				retention_quota_texts[i].key, *value, error);
+			return -1;
+		}
+	}
+	return retention_quota_settings_check(set_r, error_r);
+}
+
 static bool
 retention_pop3_config_is_known(const struct retention_config *set)
 {
@@ -62,11 +105,12 @@ int retention_pop3_config_parse(const struct retention_config *set,
 }
 
 static bool
-retention_config_check(void *_set, pool_t pool ATTR_UNUSED,
+retention_config_check(void *_set, pool_t pool,
 		       const char **error_r)
 {
 	struct retention_config *set = _set;
 	struct retention_pop3_settings pop3;
+	struct retention_quota_settings quota_set;
 	const char *name, *value, *error;
 
 	if (set->retention_archive_mailbox != set_value_unknown &&
@@ -89,8 +133,11 @@ retention_config_check(void *_set, pool_t pool ATTR_UNUSED,
 					 &error) < 0) {
 		name = "retention_compression_level";
 		value = dec2str(set->retention_compression_level);
-	} else
-		return retention_pop3_config_parse(set, &pop3, error_r) >= 0;
+	} else {
+		return retention_pop3_config_parse(set, &pop3, error_r) >= 0 &&
+			retention_quota_config_parse(set, pool, &quota_set,
+						     error_r) == 0;
+	}
 	*error_r = t_strdup_printf("%s=%s %s", name, value, error);
 	return FALSE;
 }
@@ -200,6 +247,16 @@ static const struct setting_define retention_setting_defines[] = {
 	DEF(STR, retention_pop3_keep_time),
 	DEF(STR, retention_pop3_keep_action),
 	DEF(STR, retention_pop3_leave_time),
+	DEF(STR, retention_quota_archive),
+	DEF(STR, retention_quota_archive_root),
+	DEF(STR, retention_quota_on_error),
+	DEF(BOOL, retention_quota_relief),
+	DEF(STR, retention_quota_relief_target),
+	DEF(TIME, retention_quota_relief_time),
+	DEF(STR, retention_quota_warning),
+	DEF(STR, retention_quota_warning_hysteresis),
+	DEF(TIME, retention_quota_warning_interval),
+	DEF(STR, retention_quota_warning_template),
 
 	SETTING_DEFINE_LIST_END
 };
@@ -215,6 +272,17 @@ static const struct retention_config retention_default_settings = {
 	.retention_pop3_keep_time = "unlimited",
 	.retention_pop3_keep_action = "archive",
 	.retention_pop3_leave_time = "unlimited",
+	.retention_quota_archive = "stored",
+	.retention_quota_archive_root = "",
+	.retention_quota_on_error = "accept",
+	.retention_quota_relief = FALSE,
+	.retention_quota_relief_target = "90%",
+	.retention_quota_relief_time = RETENTION_QUOTA_RELIEF_TIME_DEFAULT,
+	.retention_quota_warning = "",
+	.retention_quota_warning_hysteresis = "5%",
+	.retention_quota_warning_interval =
+		RETENTION_QUOTA_WARNING_INTERVAL_DEFAULT,
+	.retention_quota_warning_template = "",
 };
 
 const struct setting_parser_info retention_setting_parser_info = {

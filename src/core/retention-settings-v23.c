@@ -131,6 +131,7 @@ static const char *retention_keys_known(void)
 		   RETENTION_RULE_PREFIX"NAME.FIELD");
 	for (i = 0; i < N_ELEMENTS(retention_keys); i++)
 		str_printfa(str, ", %s", retention_keys[i].key);
+	str_printfa(str, ", %s", retention_quota_settings_known());
 	return str_c(str);
 }
 
@@ -140,16 +141,23 @@ retention_settings_set_key(struct retention_settings *set, const char *key,
 {
 	const char *error;
 	unsigned int i;
+	int ret = 0;
 
-	for (i = 0; i < N_ELEMENTS(retention_keys); i++) {
-		if (strcmp(retention_keys[i].key, key) != 0)
-			continue;
-		if (retention_keys[i].set(set, value, &error) < 0) {
-			*error_r = t_strdup_printf("%s=%s %s", key, value,
-						   error);
-			return -1;
+	for (i = 0; i < N_ELEMENTS(retention_keys) && ret == 0; i++) {
+		if (strcmp(retention_keys[i].key, key) == 0) {
+			ret = retention_keys[i].set(set, value,
+						    &error) < 0 ? -1 : 1;
 		}
+	}
+	if (ret == 0) {
+		ret = retention_quota_settings_set(&set->quota, set->pool,
+						   key, value, &error);
+	}
+	if (ret > 0)
 		return 0;
+	if (ret < 0) {
+		*error_r = t_strdup_printf("%s=%s %s", key, value, error);
+		return -1;
 	}
 	*error_r = t_strdup_printf("unknown setting %s=%s (known are %s)",
 				   key, value, retention_keys_known());
@@ -243,7 +251,8 @@ retention_settings_fill(struct retention_settings *set,
 		return 0;
 	envs = array_get(&user_set->plugin_envs, &count);
 	if (retention_settings_set_keys(set, envs, count, FALSE, error_r) < 0 ||
-	    retention_settings_set_keys(set, envs, count, TRUE, error_r) < 0)
+	    retention_settings_set_keys(set, envs, count, TRUE, error_r) < 0 ||
+	    retention_quota_settings_check(&set->quota, error_r) < 0)
 		return -1;
 	if (retention_settings_finish(set, &name, &error) == 0)
 		return 0;

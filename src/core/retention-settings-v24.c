@@ -195,6 +195,8 @@ retention_settings_fill(struct retention_settings *set, struct mail_user *user,
 	set->run_limit = config->parsed_run_limit;
 
 	if (retention_pop3_config_parse(config, &set->pop3, error_r) < 0 ||
+	    retention_quota_config_parse(config, set->pool, &set->quota,
+					 error_r) < 0 ||
 	    retention_userdb_check(config, user->userdb_fields, error_r) < 0 ||
 	    retention_settings_add_rules(set, user->event, config,
 					 error_r) < 0)

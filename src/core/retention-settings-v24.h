@@ -5,6 +5,8 @@
    retention-settings-v24.c only. */
 
 #include "retention-pop3.h"
+#include "retention-quota-values.h"
+#include "retention-rule.h"
 
 /* retention_rule_age of a rule whose age was not given. */
 #define RETENTION_AGE_MISSING (UINT_MAX - 1)
@@ -22,6 +24,16 @@ struct retention_config {
 	const char *retention_pop3_keep_time;
 	const char *retention_pop3_keep_action;
 	const char *retention_pop3_leave_time;
+	const char *retention_quota_archive;
+	const char *retention_quota_archive_root;
+	const char *retention_quota_on_error;
+	bool retention_quota_relief;
+	const char *retention_quota_relief_target;
+	unsigned int retention_quota_relief_time;
+	const char *retention_quota_warning;
+	const char *retention_quota_warning_hysteresis;
+	unsigned int retention_quota_warning_interval;
+	const char *retention_quota_warning_template;
 
 	/* Percent, from retention_run_limit. */
 	unsigned int parsed_run_limit;
@@ -50,6 +62,13 @@ extern const struct setting_parser_info retention_rule_setting_parser_info;
 int retention_pop3_config_parse(const struct retention_config *set,
 				struct retention_pop3_settings *pop3_r,
 				const char **error_r);
+/* Take over the settings retention_quota_*, with strings copied to the pool.
+   Values that config does not know yet are left out. Returns 0, or -1 with
+   error_r, which names the setting and its value. */
+int retention_quota_config_parse(const struct retention_config *config,
+				 pool_t pool,
+				 struct retention_quota_settings *set_r,
+				 const char **error_r);
 /* Make a rule of what the configuration says, with strings copied to the pool;
    retention_rule_check() is left to the caller. Returns 0, or -1 with
    error_r set, which does not name the rule. */

@@ -18,6 +18,7 @@ struct retention_settings *retention_settings_alloc(void)
 	set->minimum_age = RETENTION_MINIMUM_AGE_DEFAULT;
 	set->run_limit = RETENTION_RUN_LIMIT_DEFAULT;
 	retention_pop3_settings_init(&set->pop3);
+	retention_quota_settings_init(&set->quota);
 	p_array_init(&set->rules, pool, 4);
 	return set;
 }

@@ -2,6 +2,8 @@
 #define RETENTION_SETTINGS_H
 
 #include "retention-pop3.h"
+#include "retention-quota-values.h"
+#include "retention-rule.h"
 
 struct mail_user;
 
@@ -22,6 +24,7 @@ struct retention_settings {
 	unsigned int run_limit;
 	/* Checked; the defaults if POP3 is to be as without us. */
 	struct retention_pop3_settings pop3;
+	struct retention_quota_settings quota;
 };
 
 /* Read and check the user's settings. Returns 0 with set_r, which lives until

@@ -2,12 +2,15 @@
 
 #include "lib.h"
 #include "array.h"
+#include "file-lock.h"
 #include "module-context.h"
 #include "retention-event.h"
 #include "retention-user.h"
 
 static MODULE_CONTEXT_DEFINE_INIT(retention_user_module,
 				  &mail_user_module_register);
+#define RETENTION_LOCK_FNAME "dovecot.retention.lock"
+
 #define RETENTION_USER_CONTEXT(obj) \
 	MODULE_CONTEXT(obj, retention_user_module)
 #define RETENTION_USER_CONTEXT_REQUIRE(obj) \
@@ -25,6 +28,38 @@ static bool retention_service_refuses(const char *service)
 		(strcmp(service, "imap") == 0 ||
 		 strcmp(service, "pop3") == 0 ||
 		 strcmp(service, "doveadm") == 0);
+}
+
+bool retention_user_refuse(struct mail_user *user, const char *error)
+{
+	if (retention_service_refuses(user->service)) {
+		user->error = p_strdup_printf(user->pool, "retention: %s",
+					      error);
+		return TRUE;
+	}
+	e_error(user->event, "retention: %s - continuing without retention "
+		"rules", error);
+	return FALSE;
+}
+
+int retention_user_lock(struct mail_user *user, unsigned int timeout_secs,
+			const char **error_r)
+{
+	struct retention_user *ruser = RETENTION_USER_CONTEXT_REQUIRE(user);
+
+	/* Locking it once more would succeed, and unlocking it would then
+	   release both. */
+	if (ruser->lock != NULL)
+		return 0;
+	return mail_user_lock_file_create(user, RETENTION_LOCK_FNAME,
+					  timeout_secs, &ruser->lock, error_r);
+}
+
+void retention_user_unlock(struct mail_user *user)
+{
+	struct retention_user *ruser = RETENTION_USER_CONTEXT_REQUIRE(user);
+
+	file_lock_free(&ruser->lock);
 }
 
 static void retention_user_deinit(struct mail_user *user)
@@ -45,6 +80,7 @@ static const struct retention_settings *retention_settings_none(void)
 	set->pool = pool;
 	set->archive_mailbox = "";
 	retention_pop3_settings_init(&set->pop3);
+	retention_quota_settings_init(&set->quota);
 	p_array_init(&set->rules, pool, 1);
 	return set;
 }
@@ -62,13 +98,8 @@ void retention_user_created(struct mail_user *user)
 		return;
 
 	if (retention_settings_read(user, &set, &error) < 0) {
-		if (retention_service_refuses(user->service)) {
-			user->error = p_strdup_printf(user->pool,
-				"retention: %s", error);
+		if (retention_user_refuse(user, error))
 			return;
-		}
-		e_error(user->event, "retention: %s - "
-			"continuing without retention rules", error);
 		set = retention_settings_none();
 	}
 

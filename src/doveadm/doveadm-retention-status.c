@@ -214,6 +214,26 @@ doveadm_retention_status_count(const struct retention_box *rbox,
 	return ret;
 }
 
+/* What the user's quota counts of the mailbox, in bytes. */
+static const char *
+doveadm_retention_status_quota(const struct retention_box *rbox,
+			       const struct doveadm_retention_counts *counts)
+{
+	struct mail_user *user = rbox->ns->user;
+	const struct retention_user *ruser = retention_user_get(user);
+
+	if (ruser->quota_counts == NULL)
+		return "-";
+	switch (ruser->quota_counts(user, rbox->ns, rbox->vname)) {
+	case RETENTION_QUOTA_COUNTS_STORED:
+		return t_strdup_printf("%"PRIuUOFF_T, counts->stored_size);
+	case RETENTION_QUOTA_COUNTS_SIZE:
+		return t_strdup_printf("%"PRIuUOFF_T, counts->size);
+	default:
+		return "0";
+	}
+}
+
 static void
 doveadm_retention_status_print(const struct retention_box *rbox,
 			       const struct doveadm_retention_counts *counts)
@@ -225,6 +245,7 @@ doveadm_retention_status_print(const struct retention_box *rbox,
 	doveadm_print_num(counts->messages);
 	doveadm_print_num(counts->size);
 	doveadm_print_num(counts->stored_size);
+	doveadm_print(doveadm_retention_status_quota(rbox, counts));
 	doveadm_print(doveadm_retention_percent(saved, counts->plain_size));
 	doveadm_print_num(counts->compressed);
 	doveadm_print_num(counts->plain);
@@ -320,6 +341,7 @@ static void doveadm_retention_status_init(RETENTION_DOVEADM_INIT_PARAMS)
 	doveadm_print_header("messages", "messages", right);
 	doveadm_print_header("size", "size", right);
 	doveadm_print_header("stored", "stored", right);
+	doveadm_print_header("quota", "quota", right);
 	doveadm_print_header("saved_percent", "saved %", right);
 	doveadm_print_header("compressed", "compressed", right);
 	doveadm_print_header("plain", "plain", right);

@@ -48,30 +48,43 @@ retention_box_get_name(const struct mail_namespace *ns, const char *vname)
 	return vname;
 }
 
-static bool
-retention_box_is_archive(const struct retention_box *rbox,
-			 const struct retention_settings *set)
+void retention_archive_templates(const struct retention_settings *set,
+				 ARRAY_TYPE(const_string) *templates)
 {
 	const struct retention_rule *rule;
 	bool has_rule = retention_pop3_archives(&set->pop3);
 
-	if (!retention_namespace_has_inbox(rbox->ns))
-		return FALSE;
 	array_foreach(&set->rules, rule) {
 		if (rule->action != RETENTION_ACTION_ARCHIVE ||
 		    rule->age == RETENTION_AGE_UNLIMITED)
 			continue;
 		has_rule = TRUE;
-		if (rule->into != NULL &&
-		    retention_template_contains(rule->into, rbox->name,
-						rbox->sep))
-			return TRUE;
+		if (rule->into != NULL)
+			array_push_back(templates, &rule->into);
 	}
 	/* Nothing configured, nothing done: the default name alone does not
 	   make a mailbox an archive. */
-	return has_rule &&
-		retention_template_contains(set->archive_mailbox,
-					    rbox->name, rbox->sep);
+	if (has_rule)
+		array_push_back(templates, &set->archive_mailbox);
+}
+
+bool retention_archive_contains(const struct retention_settings *set,
+				const struct mail_namespace *ns,
+				const char *vname)
+{
+	ARRAY_TYPE(const_string) templates;
+	const char *template, *name = retention_box_get_name(ns, vname);
+	char sep = mail_namespace_get_sep((struct mail_namespace *)ns);
+
+	if (!retention_namespace_has_inbox(ns))
+		return FALSE;
+	t_array_init(&templates, 4);
+	retention_archive_templates(set, &templates);
+	array_foreach_elem(&templates, template) {
+		if (retention_template_contains(template, name, sep))
+			return TRUE;
+	}
+	return FALSE;
 }
 
 /* With a prefix before INBOX's mailboxes people write their names with it and
@@ -100,7 +113,7 @@ retention_box_create(const struct retention_settings *set,
 	rbox->sep = mail_namespace_get_sep(ns);
 	rbox->vname = p_strdup(pool, vname);
 	rbox->name = retention_box_get_name(ns, rbox->vname);
-	rbox->archive = retention_box_is_archive(rbox, set);
+	rbox->archive = retention_archive_contains(set, ns, vname);
 	if (retention_box_is_pop3(ns, vname))
 		rbox->pop3 = &set->pop3;
 	p_array_init(&rbox->rules, pool, 4);

@@ -36,6 +36,15 @@ ARRAY_DEFINE_TYPE(retention_box, struct retention_box *);
 bool retention_namespace_is_own(const struct mail_namespace *ns,
 				const struct mail_user *user);
 
+/* Add the templates of the user's archive mailboxes; there are none without a
+   rule that archives. They live as long as the settings. */
+void retention_archive_templates(const struct retention_settings *set,
+				 ARRAY_TYPE(const_string) *templates);
+/* Returns TRUE if the mailbox of that name is an archive mailbox. */
+bool retention_archive_contains(const struct retention_settings *set,
+				const struct mail_namespace *ns,
+				const char *vname);
+
 /* List the user's own mailboxes that have a rule or are archive mailboxes,
    sorted by name. With all_boxes, mailboxes without rules are listed as well.
    Mailboxes of other users, shared and virtual ones, and ones that can't be

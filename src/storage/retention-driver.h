@@ -102,7 +102,6 @@ struct retention_stored {
 struct retention_driver {
 	/* mail_storage.name */
 	const char *name;
-
 	/* enum mailbox_sync_flags with which a sync sees everything that other
 	   processes have put into the mailbox, also just now. 0 if any sync
 	   does. */
@@ -118,6 +117,11 @@ struct retention_driver {
 			 struct retention_compress_job *job);
 	/* Compress what was noted. No mailbox of the user is open. */
 	void (*finish)(struct retention_compressor *compressor);
+
+	/* Returns TRUE if there are no messages in the opened mailbox but those
+	   that are in its index, of which there are so many; if FALSE, a sync
+	   is needed to tell. NULL if messages can't be anywhere else. */
+	bool (*index_is_complete)(struct mailbox *box, uint32_t messages);
 
 	/* Set, in the mail's transaction, the date that the message that was
 	   just copied here is to tell as its save date. */

@@ -12,9 +12,11 @@
 #include "maildir-filename.h"
 #include "maildir-keywords.h"
 #include "maildir-uidlist.h"
+#include "maildir-sync.h"
 #include "retention-box.h"
 #include "retention-replace.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -142,6 +144,50 @@ retention_maildir_look(struct mail *mail, struct retention_stored *stored_r,
 				      stored_r, error_r);
 }
 
+/* Returns the number of messages in the directory, -1 if it can't be read. */
+static int64_t retention_maildir_count_files(const char *path)
+{
+	const struct dirent *d;
+	int64_t count = 0;
+	DIR *dir;
+
+	dir = opendir(path);
+	if (dir == NULL)
+		return -1;
+	errno = 0;
+	while ((d = readdir(dir)) != NULL) {
+		if (d->d_name[0] != '.')
+			count++;
+	}
+	if (errno != 0)
+		count = -1;
+	(void)closedir(dir);
+	return count;
+}
+
+/* A delivery by Dovecot adds the message to the index itself, unless another
+   process has the mailbox locked just then, but leaves the directories changed.
+   A sync would read them, lock the mailbox, and write down when they changed;
+   to see that nothing is missing it is enough to count. */
+static bool
+retention_maildir_index_is_complete(struct mailbox *box, uint32_t messages)
+{
+	const char *path;
+	int64_t new_count, cur_count;
+
+	if (maildir_sync_is_synced(MAILDIR_MAILBOX(box)) > 0)
+		return TRUE;
+	if (mailbox_get_path_to(box, MAILBOX_LIST_PATH_TYPE_MAILBOX,
+				&path) <= 0)
+		return FALSE;
+	new_count = retention_maildir_count_files(t_strconcat(path, "/new",
+							      NULL));
+	cur_count = retention_maildir_count_files(t_strconcat(path, "/cur",
+							      NULL));
+	return new_count >= 0 && cur_count >= 0 &&
+		new_count + cur_count == messages;
+}
+
 /* Returns TRUE if all of the names have their letters. */
 static bool
 retention_maildir_add_keywords(struct maildir_keywords_sync_ctx *ctx,
@@ -192,6 +238,7 @@ const struct retention_driver retention_driver_maildir = {
 	.deinit = retention_replace_deinit,
 	.compress = retention_replace_compress,
 	.finish = retention_replace_finish,
+	.index_is_complete = retention_maildir_index_is_complete,
 	.set_save_date = retention_record_set_save_date,
 	.prepare_keywords = retention_maildir_prepare_keywords,
 	.look = retention_maildir_look,

@@ -143,6 +143,30 @@ retention_mdbox_get_files(struct retention_mdbox_compressor *mc,
 	}
 }
 
+/* Returns TRUE if this process is in the midst of saving a message to one of
+   the storage's files: when room is made for that very message. It holds the
+   file's lock then, and would get it a second time. */
+static bool retention_mdbox_is_appending(struct mdbox_storage *storage)
+{
+	struct mdbox_file *const *files;
+	unsigned int i, count;
+
+	files = array_get(&storage->open_files, &count);
+	for (i = 0; i < count; i++) {
+		if (files[i]->file.appending || files[i]->file.lock != NULL)
+			return TRUE;
+	}
+	return FALSE;
+}
+
+static void retention_mdbox_put_off(struct retention_mdbox_compressor *mc)
+{
+	const struct retention_mdbox_want *want;
+
+	array_foreach(&mc->wants.list, want)
+		want->item->result = RETENTION_COMPRESS_LATER;
+}
+
 static void retention_mdbox_finish(struct retention_compressor *compressor)
 {
 	struct retention_mdbox_compressor *mc =
@@ -157,6 +181,10 @@ static void retention_mdbox_finish(struct retention_compressor *compressor)
 
 	if (array_is_empty(&mc->wants.list))
 		return;
+	if (retention_mdbox_is_appending(storage)) {
+		retention_mdbox_put_off(mc);
+		return;
+	}
 	array_sort(&mc->wants.list, retention_mdbox_want_cmp);
 	i_array_init(&file_ids, 64);
 	retention_mdbox_get_files(mc, storage, &file_ids);

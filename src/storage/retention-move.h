@@ -15,6 +15,8 @@ struct retention_move_item {
 	const struct retention_rule *rule;
 	/* Message size in bytes. */
 	uoff_t size;
+	/* The date that the rule's age counts from. */
+	time_t date;
 };
 ARRAY_DEFINE_TYPE(retention_move_item, struct retention_move_item);
 

@@ -71,7 +71,9 @@ retention_plan_add_move(struct retention_plan_context *ctx, struct mail *mail,
 			const char **error_r)
 {
 	const struct retention_rule *rule = judgement->verdict.rule;
-	struct retention_move_item item = { .uid = mail->uid, .rule = rule };
+	struct retention_move_item item = {
+		.uid = mail->uid, .rule = rule, .date = judgement->verdict.base,
+	};
 	struct retention_plan_target *target;
 	struct mail_namespace *ns;
 	const char *vname;

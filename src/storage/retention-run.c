@@ -11,7 +11,6 @@
 
 #include "lib.h"
 #include "array.h"
-#include "file-lock.h"
 #include "ioloop.h"
 #include "master-service.h"
 #include "mail-storage-private.h"
@@ -22,37 +21,16 @@
 #include "retention-move.h"
 #include "retention-plan.h"
 #include "retention-pop3-run.h"
+#include "retention-stored.h"
 #include "retention-user.h"
-#include "retention-run.h"
+#include "retention-run-private.h"
 
 #include <time.h>
 
-#define RETENTION_LOCK_FNAME "dovecot.retention.lock"
 /* Runs of the same user that are started one after another do not meet. */
 #define RETENTION_LOCK_TIMEOUT_SECS 5
 
-struct retention_run {
-	struct mail_user *user;
-	const struct retention_settings *set;
-	struct event *event;
-	const struct retention_run_options *options;
-	struct retention_run_stats *stats;
-	time_t now;
-	/* NULL until there is something to do. */
-	struct file_lock *lock;
-	/* Why there is no lock, NULL if it has not failed. */
-	const char *lock_error;
-	/* Lives as long as the run. */
-	pool_t pool;
-	struct retention_mover *mover;
-	/* One for each storage. */
-	ARRAY(struct retention_compressor *) compressors;
-	/* Jobs with messages that wait for the end of the run. */
-	ARRAY(struct retention_compress_job *) jobs;
-	struct retention_run_progress progress;
-};
-
-static bool retention_run_stop(void *context)
+bool retention_run_stop(void *context)
 {
 	struct retention_run *run = context;
 
@@ -70,8 +48,8 @@ static void retention_run_progress(void *context, uoff_t size)
 		run->options->progress(run->options->context, &run->progress);
 }
 
-static void retention_run_failed(struct retention_run *run, const char *vname,
-				 const char *error)
+void retention_run_failed(struct retention_run *run, const char *vname,
+			  const char *error)
 {
 	run->stats->errors++;
 	e_error(run->event, "Mailbox %s: %s", retention_name_sanitize(vname),
@@ -142,13 +120,17 @@ retention_run_settle_item(struct retention_run *run, struct mail *mail,
 		break;
 	case RETENTION_COMPRESS_DONE:
 		retention_run_log_compressed(run, mail, item);
-		/* fall through */
+		retention_record_set_state(mail, RETENTION_RECORD_COMPRESSED);
+		retention_stored_set(mail, item->stored_size);
+		break;
 	case RETENTION_COMPRESS_ALREADY:
 		retention_record_set_state(mail, RETENTION_RECORD_COMPRESSED);
+		retention_stored_set_looked(mail);
 		break;
 	case RETENTION_COMPRESS_NOT_COMPRESSIBLE:
 		retention_record_set_state(mail,
 					   RETENTION_RECORD_NOT_COMPRESSIBLE);
+		retention_stored_set_looked(mail);
 		break;
 	}
 }
@@ -179,6 +161,22 @@ retention_run_settle(struct retention_run *run,
 	return pending;
 }
 
+/* Returns TRUE if stored sizes may change now. */
+static bool retention_run_begin_changes(struct retention_run *run,
+					const struct retention_box *rbox)
+{
+	const char *error;
+
+	if (!run->changing) {
+		if (retention_stored_begin_changes(run->user, &error) < 0) {
+			retention_run_failed(run, rbox->vname, error);
+			return FALSE;
+		}
+		run->changing = TRUE;
+	}
+	return TRUE;
+}
+
 static void
 retention_run_compress(struct retention_run *run,
 		       const struct retention_box *rbox, struct mailbox *box,
@@ -199,7 +197,8 @@ retention_run_compress(struct retention_run *run,
 			array_count(&plan->compress), box->storage->name));
 		return;
 	}
-	if (retention_compressor_must_stop(compressor))
+	if (retention_compressor_must_stop(compressor) ||
+	    !retention_run_begin_changes(run, rbox))
 		return;
 	run->progress.mailbox = rbox->vname;
 	run->progress.done = 0;
@@ -271,29 +270,24 @@ retention_run_carry_out(struct retention_run *run,
 		retention_run_compress(run, rbox, box, plan);
 }
 
-/* Returns TRUE if the lock is held. */
-static bool retention_run_lock(struct retention_run *run)
+bool retention_run_lock(struct retention_run *run)
 {
 	const char *error;
 	int ret;
 
-	ret = mail_user_lock_file_create(run->user, RETENTION_LOCK_FNAME,
-					 RETENTION_LOCK_TIMEOUT_SECS,
-					 &run->lock, &error);
-	if (ret > 0)
+	ret = retention_user_lock(run->user, RETENTION_LOCK_TIMEOUT_SECS,
+				  &error);
+	if (ret > 0) {
+		run->locked = TRUE;
 		return TRUE;
+	}
 	run->lock_error = ret == 0 ?
 		"Another run is in progress for this user" :
 		p_strdup_printf(run->pool, "Locking failed: %s", error);
 	return FALSE;
 }
 
-/* Have the storages repaired that a killed process, maybe the run before, has
-   left half changed: in the middle of a run this would renumber messages. To be
-   called before any mailbox is synced. mdbox would finish what was left and
-   then repair it, and nothing would tell that it needs repair if we died in
-   between. */
-static void retention_run_recover(struct retention_run *run)
+void retention_run_recover(struct retention_run *run)
 {
 	const struct retention_driver *driver;
 	struct mail_namespace *ns;
@@ -327,7 +321,7 @@ retention_run_open_box(struct retention_run *run,
 		retention_run_failed(run, rbox->vname, error);
 		return TRUE;
 	}
-	if (!run->options->dry_run && !plan->quiet && run->lock == NULL)
+	if (!run->options->dry_run && !plan->quiet && !run->locked)
 		return FALSE;
 	if (!retention_run_is_within_limit(run, rbox, plan))
 		return TRUE;
@@ -335,7 +329,7 @@ retention_run_open_box(struct retention_run *run,
 		run->options->plan(run->options->context, rbox, plan);
 	else if (!plan->quiet)
 		retention_run_carry_out(run, rbox, box, plan);
-	else if (!run->options->pop3_only &&
+	else if (!run->options->pop3_only && run->options->relief == NULL &&
 		 retention_plan_remember(box, plan) < 0) {
 		retention_run_failed(run, rbox->vname,
 			mailbox_get_last_internal_error(box, NULL));
@@ -383,9 +377,8 @@ retention_run_box_locked(struct retention_run *run,
 	} T_END;
 }
 
-static void
-retention_run_boxes(struct retention_run *run,
-		    const ARRAY_TYPE(retention_box) *boxes, bool archive)
+void retention_run_boxes(struct retention_run *run,
+			 const ARRAY_TYPE(retention_box) *boxes, bool archive)
 {
 	struct retention_box *rbox;
 
@@ -448,7 +441,7 @@ retention_run_settle_job(struct retention_run *run,
 	mailbox_free(&box);
 }
 
-static void retention_run_finish(struct retention_run *run)
+void retention_run_finish(struct retention_run *run)
 {
 	struct retention_compressor *compressor;
 	struct retention_compress_job *job;
@@ -464,6 +457,8 @@ static void retention_run_finish(struct retention_run *run)
 	array_foreach_elem(&run->jobs, job) T_BEGIN {
 		retention_run_settle_job(run, job);
 	} T_END;
+	array_clear(&run->compressors);
+	array_clear(&run->jobs);
 }
 
 static int retention_run_go(struct retention_run *run, const char **error_r)
@@ -475,12 +470,17 @@ static int retention_run_go(struct retention_run *run, const char **error_r)
 	p_array_init(&run->jobs, run->pool, 16);
 	run->mover = retention_mover_init(run->event, run->now,
 					  retention_run_stop, run);
-	if (!run->options->dry_run)
-		retention_run_recover(run);
-	ret = retention_run_all_boxes(run, error_r);
+	if (run->options->relief != NULL)
+		ret = retention_run_relief(run, error_r);
+	else {
+		if (!run->options->dry_run)
+			retention_run_recover(run);
+		ret = retention_run_all_boxes(run, error_r);
+	}
 	retention_run_finish(run);
 	complete = ret == 0 && run->stats->errors == 0 &&
-		!run->options->pop3_only && run->options->mask == NULL && !retention_run_stop(run);
+		!run->options->pop3_only && run->options->mask == NULL &&
+		run->options->relief == NULL && !retention_run_stop(run);
 	retention_mover_deinit(&run->mover, complete);
 	if (ret == 0 && run->lock_error != NULL) {
 		*error_r = run->lock_error;
@@ -509,7 +509,8 @@ int retention_run(struct mail_user *user,
 	if (ret < 0)
 		*error_r = t_strdup(*error_r);
 	pool_unref(&run.pool);
-	file_lock_free(&run.lock);
+	if (run.locked)
+		retention_user_unlock(user);
 	return ret;
 }
 

@@ -16,6 +16,25 @@ struct retention_run_progress {
 	uoff_t bytes;
 };
 
+/* What is still missing until there is room enough. */
+struct retention_relief_need {
+	/* Bytes and messages that the quota must count less. */
+	uint64_t bytes, messages;
+};
+
+/* Archive early instead of applying the rules: messages for which an archive
+   rule is not due yet, oldest first, as few as are needed. Exemptions hold,
+   messages younger than retention_minimum_age stay, nothing is expunged, and no
+   more of a mailbox than retention_run_limit is touched. */
+struct retention_relief {
+	/* Ask what is needed; called anew after each round. Returns FALSE if
+	   nothing is. */
+	bool (*need)(void *context, struct retention_relief_need *need_r);
+	/* The quota counts archived mail by its stored size: compressing it
+	   makes room. */
+	bool compress;
+};
+
 struct retention_run_options {
 	/* Tell what would be done and change nothing. */
 	bool dry_run;
@@ -32,6 +51,8 @@ struct retention_run_options {
 	/* Called for each mailbox of a dry run. */
 	void (*plan)(void *context, const struct retention_box *rbox,
 		     const struct retention_plan *plan);
+	/* Make room only. NULL to apply the rules. */
+	const struct retention_relief *relief;
 	void *context;
 };
 
