@@ -1,0 +1,191 @@
+/* Copyright (c) 2026 dovecot-retention authors, see the included COPYING file */
+
+#include "lib.h"
+#include "array.h"
+#include "mail-user.h"
+#include "time-util.h"
+#include "retention-run.h"
+#include "retention-user.h"
+#include "retention-quota.h"
+#include "retention-quota-scope.h"
+#include "retention-quota-relief.h"
+
+struct retention_quota_relief {
+	struct quota_transaction_context *ctx;
+	const struct retention_quota_settings *set;
+	uoff_t size;
+	struct timeval deadline;
+	bool timed_out;
+	/* The root that is missing most, and its limit and usage in bytes. */
+	struct quota_root *root;
+	uint64_t limit, usage;
+	uint64_t message_limit, message_usage;
+	/* Some root that is full counts archived mail by its stored size. */
+	bool compress;
+};
+
+static uint64_t
+retention_quota_missing(uint64_t usage, uint64_t more, uint64_t limit,
+			unsigned int target)
+{
+	uint64_t wanted = limit / 100 * target + limit % 100 * target / 100;
+
+	if (limit == 0 || usage + more <= wanted)
+		return 0;
+	return usage + more - wanted;
+}
+
+/* What the transaction adds to what is counted. */
+static uint64_t retention_quota_added(int64_t used)
+{
+	return used < 0 ? 0 : used;
+}
+
+/* What is missing in the root, as far as archiving can help. */
+static void
+retention_quota_root_need(struct retention_quota_relief *relief,
+			  struct quota_root *root,
+			  struct retention_relief_need *need)
+{
+	struct quota_transaction_context *ctx = relief->ctx;
+	struct retention_quota_scope scope;
+	struct retention_quota_usage usage;
+	uint64_t bytes_limit, messages_limit, bytes;
+	unsigned int target = relief->set->relief_target;
+	const char *error;
+
+	retention_quota_scope_get(root, &scope);
+	if (!scope.live || scope.archive == RETENTION_QUOTA_COUNTS_SIZE ||
+	    retention_quota_root_limits(root, ctx->box, &bytes_limit,
+					&messages_limit, &error) < 0 ||
+	    retention_quota_get_usage(root, &usage, &error) !=
+	    QUOTA_GET_RESULT_LIMITED)
+		return;
+	bytes = retention_quota_missing(usage.bytes, relief->size +
+		retention_quota_added(ctx->bytes_used), bytes_limit, target);
+	if (relief->root == NULL || bytes > need->bytes) {
+		relief->root = root;
+		relief->limit = bytes_limit;
+		relief->usage = usage.bytes;
+		relief->message_limit = messages_limit;
+		relief->message_usage = usage.messages;
+	}
+	need->bytes = I_MAX(need->bytes, bytes);
+	if (scope.archive == RETENTION_QUOTA_COUNTS_STORED) {
+		relief->compress = TRUE;
+		return;
+	}
+	need->messages = I_MAX(need->messages,
+		retention_quota_missing(usage.messages, 1 +
+			retention_quota_added(ctx->count_used),
+			messages_limit, target));
+}
+
+static bool
+retention_quota_relief_need(void *context, struct retention_relief_need *need_r)
+{
+	struct retention_quota_relief *relief = context;
+	struct quota_root *const *rootp;
+
+	i_zero(need_r);
+	relief->root = NULL;
+	retention_quota_forget_usage(relief->ctx->quota);
+	array_foreach(retention_quota_get_roots(relief->ctx->quota), rootp) {
+		if (retention_quota_root_get(*rootp) != NULL &&
+		    retention_quota_root_enforces(*rootp) &&
+		    retention_quota_root_is_visible(*rootp, relief->ctx->box))
+			retention_quota_root_need(relief, *rootp, need_r);
+	}
+	return need_r->bytes > 0 || need_r->messages > 0;
+}
+
+static bool retention_quota_relief_stop(void *context)
+{
+	struct retention_quota_relief *relief = context;
+	struct timeval now;
+
+	i_gettimeofday(&now);
+	if (timeval_cmp(&now, &relief->deadline) >= 0)
+		relief->timed_out = TRUE;
+	return relief->timed_out;
+}
+
+/* One line for the administrator, and one event. */
+static void
+retention_quota_relief_log(struct retention_quota_relief *relief,
+			   const struct retention_run_stats *stats,
+			   uint64_t usage_before, uint64_t messages_before)
+{
+	const struct retention_user *ruser =
+		retention_user_get(relief->ctx->quota->user);
+	uint64_t freed = usage_before > relief->usage ?
+		usage_before - relief->usage : 0;
+	struct event_passthrough *e;
+
+	e = event_create_passthrough(ruser->event)->
+		set_name("retention_quota_relieved")->
+		add_str("quota", retention_quota_root_name(relief->root))->
+		add_int("archived", stats->archived)->
+		add_int("compressed", stats->compressed)->
+		add_int("freed", freed)->
+		add_int("usage", relief->usage)->
+		add_int("limit", relief->limit);
+	e_info(e->event(), "relief: root=%s, freed=%"PRIu64", "
+	       "usage=%"PRIu64", limit=%"PRIu64", messages=%"PRIu64" of %"
+	       PRIu64" (before %"PRIu64"), archived=%u, compressed=%u, "
+	       "errors=%u%s", retention_quota_root_name(relief->root), freed,
+	       relief->usage, relief->limit, relief->message_usage,
+	       relief->message_limit, messages_before, stats->archived,
+	       stats->compressed, stats->errors,
+	       relief->timed_out ? ", stopped by retention_quota_relief_time" :
+	       "");
+}
+
+static int
+retention_quota_relief_run(struct retention_quota_relief *relief,
+			   struct retention_run_stats *stats_r)
+{
+	struct mail_user *user = relief->ctx->quota->user;
+	struct retention_relief run_relief = {
+		.need = retention_quota_relief_need,
+		.compress = relief->compress,
+	};
+	struct retention_run_options options = {
+		.stop = retention_quota_relief_stop,
+		.relief = &run_relief,
+		.context = relief,
+	};
+	const char *error;
+	int ret;
+
+	ret = retention_run(user, &options, stats_r, &error);
+	if (ret < 0) {
+		e_error(retention_user_get(user)->event,
+			"Making room failed: %s", error);
+	}
+	return ret;
+}
+
+bool retention_quota_relieve(struct quota_transaction_context *ctx,
+			     uoff_t size)
+{
+	struct retention_quota_relief relief = { .ctx = ctx, .size = size };
+	struct retention_relief_need need;
+	struct retention_run_stats stats;
+	uint64_t usage, messages;
+
+	relief.set = &retention_user_get(ctx->quota->user)->set->quota;
+	if (!retention_quota_relief_need(&relief, &need))
+		return FALSE;
+	usage = relief.usage;
+	messages = relief.message_usage;
+	i_gettimeofday(&relief.deadline);
+	timeval_add_msecs(&relief.deadline,
+		I_MIN(relief.set->relief_time, 60 * 60) * 1000);
+	if (retention_quota_relief_run(&relief, &stats) < 0)
+		return FALSE;
+	(void)retention_quota_relief_need(&relief, &need);
+	if (stats.archived > 0 || stats.compressed > 0 || stats.errors > 0)
+		retention_quota_relief_log(&relief, &stats, usage, messages);
+	return relief.usage < usage || relief.message_usage < messages;
+}
