@@ -16,10 +16,11 @@ modules=/usr/lib/dovecot/modules
 usage() {
 	cat <<-USAGE
 	usage: tests/bench.sh [-p parts] [-q] [-r root]
-	  -p  only these parts, of abcdefgh: (a) run, (b) FETCH of a mailbox,
+	  -p  only these parts, of abcdefghij: (a) run, (b) FETCH of a mailbox,
 	      (c) FETCH of a large message's header, (d) LMTP, (e) run -A,
 	      (f) POP3 login to a mailbox with hidden messages, (g) RETR of a
-	      mailbox, (h) QUIT after DELE
+	      mailbox, (h) QUIT after DELE, (i) the quota with many
+	      mailboxes, (j) with much archived mail
 	  -q  quick: a tenth of the messages and fewer repeats, to see that it
 	      works
 	  -r  measure in this Debian root, with the Dovecot that is in it
@@ -27,7 +28,7 @@ usage() {
 	exit "$1"
 }
 
-parts=abcdefgh quick="" root=""
+parts=abcdefghij quick="" root=""
 while getopts p:qr:h option; do
 	case $option in
 	p) parts=$OPTARG ;;
@@ -37,7 +38,7 @@ while getopts p:qr:h option; do
 	*) usage 2 ;;
 	esac
 done
-[[ $parts =~ ^[a-h]+$ ]] || usage 2
+[[ $parts =~ ^[a-j]+$ ]] || usage 2
 
 # The second half: in the namespaces, with the work directory as /tmp.
 if [ "${RETENTION_INSIDE:-}" = mount ]; then

@@ -4,18 +4,18 @@
 import os
 import random
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import time
 
-from measure import (QUICK, STOCK, complain, copy, in_turns, machine,
+from measure import (QUICK, STOCK, Lmtp, complain, copy, in_turns, machine,
                      median_ratio, result, results, say, serving, timed, twin)
 import dovecot
 import imap
 import mails
 import pop3_parts
+import quota_parts
 
 MESSAGES = 400 if QUICK else 4000
 USERS = 50 if QUICK else 1000
@@ -215,36 +215,6 @@ def reading(mailbox, parts):
 
 # -- (d)
 
-class Lmtp:
-    """One connection, through which message after message is delivered."""
-
-    def __init__(self, server):
-        self.sock = socket.create_connection(("127.0.0.1", server.lmtp_port))
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.file = self.sock.makefile("rb")
-        self.answer(b"220")
-        self.sock.sendall(b"LHLO bench\r\n")
-        self.answer(b"250")
-
-    def answer(self, code):
-        line = self.file.readline()
-        while line[3:4] == b"-":
-            line = self.file.readline()
-        assert line.startswith(code), line
-
-    def deliver(self, data):
-        start = time.monotonic()
-        for command, code in ((b"MAIL FROM:<a@example.org>\r\n", b"250"),
-                              (b"RCPT TO:<anna>\r\n", b"250"),
-                              (b"DATA\r\n", b"354"), (data, b"250")):
-            self.sock.sendall(command)
-            self.answer(code)
-        return time.monotonic() - start
-
-    def close(self):
-        self.sock.close()
-
-
 def part_d(driver, extra, words):
     rng = random.Random(4)
     data = mails.plain(rng, 1, RECEIVED) + mails.text(rng, 3000) + b".\r\n"
@@ -364,6 +334,15 @@ def main(parts):
         say("== POP3 QUIT")
         for driver in dovecot.DRIVERS:
             pop3_parts.part_quit(driver)
+    if "i" in parts:
+        say("== quota")
+        for driver in dovecot.DRIVERS:
+            quota_parts.part_mailboxes(driver, 1000)
+        if not QUICK:
+            quota_parts.part_mailboxes("sdbox", 10000)
+    if "j" in parts:
+        say("== quota and archived mail")
+        quota_parts.part_archive()
     say()
     say("== %s; medians, %d s in all" % (machine(),
                                          time.monotonic() - start))

@@ -9,6 +9,7 @@ ratios of such pairs.
 import contextlib
 import os
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -104,3 +105,33 @@ def machine():
     version = subprocess.run(["dovecot", "--version"], check=True,
                              stdout=subprocess.PIPE, text=True).stdout.strip()
     return "Dovecot %s, %d x %s, %s" % (version, os.cpu_count(), model, kind)
+
+
+class Lmtp:
+    """One connection, through which message after message is delivered."""
+
+    def __init__(self, server):
+        self.sock = socket.create_connection(("127.0.0.1", server.lmtp_port))
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.file = self.sock.makefile("rb")
+        self.answer(b"220")
+        self.sock.sendall(b"LHLO bench\r\n")
+        self.answer(b"250")
+
+    def answer(self, code):
+        line = self.file.readline()
+        while line[3:4] == b"-":
+            line = self.file.readline()
+        assert line.startswith(code), line
+
+    def deliver(self, data):
+        start = time.monotonic()
+        for command, code in ((b"MAIL FROM:<a@example.org>\r\n", b"250"),
+                              (b"RCPT TO:<anna>\r\n", b"250"),
+                              (b"DATA\r\n", b"354"), (data, b"250")):
+            self.sock.sendall(command)
+            self.answer(code)
+        return time.monotonic() - start
+
+    def close(self):
+        self.sock.close()
