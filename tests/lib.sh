@@ -8,7 +8,7 @@ BUILD_PACKAGES="gcc libc6-dev make autoconf automake libtool pkg-config
 SERVER_PACKAGES="dovecot-core dovecot-imapd dovecot-pop3d dovecot-lmtpd
  dovecot-sqlite"
 TEST_PACKAGES="python3 python3-pytest faketime xz-utils fetchmail getmail6 mpop
- curl"
+ curl postfix"
 
 say() {
 	printf '== %s\n' "$*"
