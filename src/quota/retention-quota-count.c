@@ -350,6 +350,22 @@ retention_quota_count_listed(struct retention_quota_counter *counter,
 	return ret;
 }
 
+/* A mailbox with the name of the namespace's prefix is in no list, and counts
+   like all others; Dovecot makes an exception for INBOX. */
+static int
+retention_quota_add_prefix(struct retention_quota_counter *counter,
+			   ARRAY_TYPE(retention_quota_stale) *stale,
+			   const char **error_r)
+{
+	const struct mail_namespace *ns = counter->ns;
+
+	if (ns->prefix_len == 0 ||
+	    (ns->prefix_len == 6 && strncasecmp(ns->prefix, "INBOX", 5) == 0))
+		return 0;
+	return retention_quota_add_listed(counter,
+		t_strndup(ns->prefix, ns->prefix_len - 1), stale, error_r);
+}
+
 static int
 retention_quota_count_namespace(struct retention_quota_counter *counter,
 				struct mail_namespace *ns, const char **error_r)
@@ -375,7 +391,8 @@ retention_quota_count_namespace(struct retention_quota_counter *counter,
 		array_clear(&boxes);
 		ret = retention_quota_count_listed(counter, &boxes, error_r);
 	}
-	if (ret < 0)
+	if (ret < 0 ||
+	    retention_quota_add_prefix(counter, &boxes, error_r) < 0)
 		return -1;
 	ret = 0;
 	array_foreach_modifiable(&boxes, stale) {

@@ -1,0 +1,564 @@
+# Copyright (c) 2026 dovecot-retention authors, see the included COPYING file
+"""The quota plugin's own configuration means with our backend what it means
+with Dovecot's count: the same steps get the same answers from both."""
+
+import json
+import os
+import re
+import smtplib
+import struct
+
+import pytest
+
+import common
+import dovecot
+import imap
+import mails
+import quota
+from test_quota_refuse import _is_open as is_open, body, break_count
+
+ARCHIVE_RULE = {"inbox": common.ARCHIVE}
+BOXES = ("Trash", "Work", "Work/deep", "Junk", "Archive/2001", "Wörk")
+TIMING = re.compile(r" \([0-9.]+ \+ [0-9.]+ .*secs\)\.?$")
+
+
+def namespaces(more_23="", more_24=""):
+    """The namespace that has INBOX, and more of them."""
+    names = ("Sent", "Trash", "Junk", "Drafts")
+    first = "namespace inbox {\n  inbox = yes\n  separator = /\n%s}\n"
+    boxes_23 = "".join("  mailbox %s {\n    special_use = \\%s\n"
+                       "    auto = create\n  }\n" % (name, name)
+                       for name in names)
+    boxes_24 = "".join("  mailbox %s {\n    special_use = \"\\\\%s\"\n"
+                       "    auto = create\n  }\n" % (name, name)
+                       for name in names)
+    return {"2.3": first % boxes_23 + more_23,
+            "2.4": first % boxes_24 + more_24}
+
+
+def make(server, driver, backend, text, users=("alice",), settings=None,
+         plugins=(), **kwargs):
+    """A server with that configuration; BACKEND and DRIVER are replaced."""
+    def fill_in(what):
+        return {series: value.replace("BACKEND", backend)
+                .replace("DRIVER", driver) for series, value in what.items()}
+
+    if "namespaces" in kwargs:
+        kwargs["namespaces"] = fill_in(kwargs["namespaces"])
+    loaded = ("quota", "retention") + tuple(plugins)
+    if backend == "retention":
+        loaded += ("retention_quota",)
+    one = server(driver, plugins=loaded, login_plugins=quota.LOGIN,
+                 rules=ARCHIVE_RULE, users=users, extra=fill_in(text),
+                 settings={"retention_quota_archive": "full"}
+                 if settings is None else settings,
+                 **kwargs)
+    one.expect_error("Quota exceeded|quota-status.*killed with signal 15|"
+                     "Namespace is|exceeds max mail size")
+    return one
+
+
+def said(result):
+    """What of an answer does not depend on the day: of a command that was
+    done, only that it was."""
+    text = TIMING.sub("", result.text) if result.status != "OK" else ""
+    return result.status, text
+
+
+def told(client, boxes):
+    """All that GETQUOTAROOT says of the mailboxes."""
+    answers = []
+    for name in boxes:
+        result = client.command(b"GETQUOTAROOT", imap.quote(name),
+                                check=False)
+        answers.append((name, result.status, TIMING.sub("", result.text),
+                        result.of("QUOTAROOT"), result.of("QUOTA")))
+    return answers
+
+
+def got(one, user="alice"):
+    """All that doveadm quota get says."""
+    return json.loads(one.doveadm("-f", "json", "quota", "get", "-u",
+                                  user).out)
+
+
+def deliver(one, sizes, user="alice"):
+    """What LMTP says of messages of so many kilobytes."""
+    answers = []
+    with smtplib.LMTP("127.0.0.1", one.lmtp_port, timeout=60) as client:
+        for index, kilos in enumerate(sizes):
+            client.mail("a@example.org")
+            code, text = client.rcpt(user)
+            if code == 250:
+                code, text = client.data(body(kilos, 1000 + index))
+            answers.append((code, b"" if code == 250 else text))
+    return answers
+
+
+def fill(client, boxes, rounds, kilos):
+    answers = []
+    for index in range(rounds):
+        for name in boxes:
+            answers.append((name, said(client.append(
+                name, body(kilos, index), check=False))))
+    return answers
+
+
+def walk(one, boxes=BOXES, user="alice", rounds=4, kilos=40,
+         sizes=(5, 60, 300, 5)):
+    """Fill mailboxes until they are full, copy, deliver, delete: everything
+    that is answered meanwhile."""
+    answers = []
+    with one.imap(user) as client:
+        for name in boxes:
+            client.command(b"CREATE", imap.quote(name), check=False)
+        boxes = ("INBOX",) + tuple(boxes)
+        answers += told(client, boxes)
+        answers += fill(client, boxes, rounds, kilos)
+        answers += told(client, boxes)
+        client.select("INBOX")
+        for name in boxes:
+            answers.append(said(client.command(
+                b"UID COPY 1", imap.quote(name), check=False)))
+        answers.append(got(one, user))
+        client.logout()
+    answers += deliver(one, sizes, user)
+    answers.append(got(one, user))
+    with one.imap(user) as client:
+        for name in boxes:
+            if client.select(name, check=False).status == "OK":
+                client.command(b"STORE 1:2 +FLAGS.SILENT (\\Deleted)",
+                               check=False)
+                client.command(b"EXPUNGE")
+        answers += told(client, boxes)
+        answers += fill(client, boxes, 1, kilos)
+        client.logout()
+    one.doveadm("quota", "recalc", "-u", user)
+    answers.append(got(one, user))
+    return answers
+
+
+def compare(server, driver, text, steps=walk, **kwargs):
+    """The answers of both backends, which are the same; returns them."""
+    answers = []
+    for backend in ("count", "retention"):
+        one = make(server, driver, backend, text, **kwargs)
+        answers.append(steps(one))
+        one.stop()
+    assert answers[1] == answers[0]
+    return answers[1]
+
+
+# Everything here is refused somewhere, and does not fit by much.
+PLAIN_24 = 'quota_driver = BACKEND\nquota "User quota" {\n}\n'
+
+
+def text_23(*lines, root="BACKEND:User quota"):
+    return ("plugin {\n  quota = %s\n  quota_vsizes = yes\n  %s\n}\n" %
+            (root, "\n  ".join(lines)))
+
+
+def mailboxes_24(**boxes):
+    return "namespace inbox {\n%s}\n" % "".join(
+        '  mailbox "%s" {\n    %s\n  }\n' % (name, value)
+        for name, value in boxes.items())
+
+
+CONFIGS = {
+    "storage": {
+        "2.3": text_23("quota_rule = *:storage=1M", "quota_grace = 0"),
+        "2.4": PLAIN_24 + "quota_storage_size = 1M\n"
+               "quota_storage_grace = 0\n"},
+    "bytes": {
+        "2.3": text_23("quota_rule = *:bytes=600000"),
+        "2.4": PLAIN_24 + "quota_storage_size = 600000B\n"
+               "quota_storage_grace = 60000B\n"},
+    "messages": {
+        "2.3": text_23("quota_rule = *:messages=20"),
+        "2.4": PLAIN_24 + "quota_message_count = 20\n"},
+    "both": {
+        "2.3": text_23("quota_rule = *:storage=2M:messages=12"),
+        "2.4": PLAIN_24 + "quota_message_count = 12\n"
+               "quota_storage_size = 2M\n"},
+    "unlimited": {
+        "2.3": text_23("quota_rule = *:storage=0"),
+        "2.4": PLAIN_24},
+    "percent": {
+        "2.3": text_23("quota_rule = *:storage=1M:messages=20",
+                       "quota_rule2 = Trash:storage=+10%%:messages=+50%%",
+                       "quota_rule3 = Junk:storage=-50%%",
+                       "quota_rule4 = Work*:messages=-40%%"),
+        "2.4": PLAIN_24 + "quota_storage_size = 1M\n"
+               "quota_message_count = 20\nquota_storage_grace = 0\n" +
+               mailboxes_24(**{
+                   "Trash": "quota_storage_percentage = 110\n"
+                            "    quota_message_percentage = 150",
+                   "Junk": "quota_storage_percentage = 50",
+                   "Work*": "quota_message_percentage = 60"})},
+    "per mailbox": {
+        "2.3": text_23("quota_rule = *:storage=600k",
+                       "quota_rule2 = Trash:storage=+200k",
+                       "quota_rule3 = Archive/*:storage=+1M",
+                       "quota_rule4 = Junk:storage=-300k"),
+        "2.4": PLAIN_24 + "quota_storage_size = 600k\n"
+               "quota_storage_grace = 0\n" + mailboxes_24(**{
+                   "Trash": "quota_storage_extra = 200k",
+                   "Archive/*": "quota_storage_extra = 1M",
+                   "Junk": "quota_storage_size = 300k"})},
+    "ignore": {
+        "2.3": text_23("quota_rule = *:storage=600k",
+                       "quota_rule2 = Trash:ignore",
+                       "quota_rule3 = W*k:ignore",
+                       "quota_rule4 = */d??p:ignore"),
+        "2.4": PLAIN_24 + "quota_storage_size = 600k\n"
+               "quota_storage_grace = 0\n" + mailboxes_24(**{
+                   "Trash": "quota_ignore = yes",
+                   "W*k": "quota_ignore = yes",
+                   "*/d??p": "quota_ignore = yes"})},
+    "ignore archive": {
+        "2.3": text_23("quota_rule = *:storage=600k",
+                       "quota_rule2 = Archive:ignore",
+                       "quota_rule3 = Archive/*:ignore",
+                       "quota_rule4 = INBOX:ignore"),
+        "2.4": PLAIN_24 + "quota_storage_size = 600k\n" + mailboxes_24(**{
+            "Archive": "quota_ignore = yes",
+            "Archive/*": "quota_ignore = yes",
+            "INBOX": "quota_ignore = yes"})},
+    "ignore most": {
+        "2.3": text_23("quota_rule = *:storage=300k",
+                       "quota_rule2 = Work/deep:storage=+1k",
+                       "quota_rule3 = Wo*:ignore",
+                       "quota_rule4 = Junk:storage=+1k",
+                       "quota_rule5 = ?unk:ignore"),
+        "2.4": PLAIN_24 + "quota_storage_size = 300k\nnamespace inbox {\n"
+               "  quota_ignore = yes\n}\n" + mailboxes_24(**{
+                   "Work/deep": "quota_ignore = no",
+                   "Wörk": "quota_ignore = no",
+                   "INBOX": "quota_ignore = no"})},
+    "not enforced": {
+        "2.3": text_23("quota_rule = *:storage=300k",
+                       root="BACKEND:User quota:noenforcing"),
+        "2.4": PLAIN_24 + "quota_storage_size = 300k\n"
+               "quota_enforce = no\n"},
+    "hidden": {
+        "2.3": text_23("quota_rule = *:storage=300k",
+                       root="BACKEND:User quota:hidden"),
+        "2.4": PLAIN_24 + "quota_storage_size = 300k\n"
+               "quota_hidden = yes\n"},
+    "hidden and not enforced": {
+        "2.3": text_23("quota_rule = *:storage=300k",
+                       root="BACKEND:User quota:hidden:noenforcing"),
+        "2.4": PLAIN_24 + "quota_storage_size = 300k\n"
+               "quota_hidden = yes\nquota_enforce = no\n"},
+    "ignore unlimited": {
+        "2.3": text_23(root="BACKEND:User quota:ignoreunlimited"),
+        "2.4": PLAIN_24 + "quota_ignore_unlimited = yes\n"},
+    "two roots": {
+        "2.3": text_23("quota_rule = *:storage=2M",
+                       "quota2 = BACKEND:Count quota",
+                       "quota2_rule = *:messages=15",
+                       "quota2_rule2 = Trash:ignore",
+                       "quota3 = BACKEND:Soft:hidden:noenforcing",
+                       "quota3_rule = *:storage=1k"),
+        "2.4": "quota_driver = BACKEND\nquota \"User quota\" {\n"
+               "  quota_storage_size = 2M\n}\nquota \"Count quota\" {\n"
+               "  quota_message_count = 15\n}\nquota Soft {\n"
+               "  quota_storage_size = 1k\n  quota_hidden = yes\n"
+               "  quota_enforce = no\n}\nnamespace inbox {\n"
+               "  mailbox Trash {\n    quota \"Count quota\" {\n"
+               "      quota_ignore = yes\n    }\n  }\n}\n"},
+    "grace": {
+        "2.3": text_23("quota_rule = *:storage=1M", "quota_grace = 20%%"),
+        "2.4": PLAIN_24 + "quota_storage_size = 1M\n"
+               "quota_storage_grace = 200k\n"},
+    "default grace": {
+        "2.3": text_23("quota_rule = *:storage=1100k"),
+        "2.4": PLAIN_24 + "quota_storage_size = 1100k\n"},
+    "largest message": {
+        "2.3": text_23("quota_rule = *:storage=5M",
+                       "quota_max_mail_size = 50k"),
+        "2.4": PLAIN_24 + "quota_storage_size = 5M\n"
+               "quota_mail_size = 50k\n"},
+    "own words": {
+        "2.3": text_23("quota_rule = *:storage=300k",
+                       "quota_exceeded_message = Zu voll."),
+        "2.4": PLAIN_24 + "quota_storage_size = 300k\n"
+               "quota_exceeded_message = Zu voll.\n"},
+}
+if dovecot.IS_24:
+    CONFIGS["mailboxes"] = {
+        "2.4": PLAIN_24 + "quota_storage_size = 5M\n"
+               "quota_mailbox_count = 8\nquota_mailbox_message_count = 3\n"}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_as_with_count(server, name):
+    """Every setting of the quota plugin does what it does with count."""
+    answers = compare(server, "sdbox", CONFIGS[name])
+    if name in ("storage", "bytes", "messages", "both", "percent",
+                "per mailbox", "two roots", "own words", "hidden"):
+        assert "OVERQUOTA" in repr(answers)
+    if name.startswith("hidden"):
+        assert "QUOTA ['User quota'" not in repr(answers)
+        assert "No quota" in repr(answers)
+    if name == "own words":
+        assert "Zu voll." in repr(answers)
+
+
+@pytest.mark.parametrize("name", ("percent", "ignore", "two roots"))
+def test_drivers(server, driver, name):
+    compare(server, driver, CONFIGS[name])
+
+
+SPACES = {
+    "second private": namespaces(
+        "namespace other {\n  prefix = Other/\n  separator = /\n"
+        "  location = DRIVER:~/other\n}\n",
+        "namespace other {\n  prefix = Other/\n  separator = /\n"
+        "  mail_driver = DRIVER\n  mail_path = ~/other\n}\n"),
+    "alias": namespaces(
+        "namespace alias {\n  prefix = Other/\n  separator = /\n"
+        "  location = DRIVER:~/mail\n  alias_for =\n  hidden = yes\n"
+        "  list = no\n}\n",
+        "namespace alias {\n  prefix = Other/\n  separator = /\n"
+        "  mail_driver = DRIVER\n  mail_path = ~/mail\n"
+        "  alias_for = inbox\n  hidden = yes\n  list = no\n}\n"),
+    "same place": namespaces(
+        "namespace same {\n  prefix = Other/\n  separator = /\n"
+        "  location = DRIVER:~/mail\n  hidden = yes\n  list = no\n}\n",
+        "namespace same {\n  prefix = Other/\n  separator = /\n"
+        "  mail_driver = DRIVER\n  mail_path = ~/mail\n"
+        "  hidden = yes\n  list = no\n}\n"),
+    "public": namespaces(
+        "namespace public {\n  type = public\n  prefix = Other/\n"
+        "  separator = /\n  location = DRIVER:~/public\n}\n",
+        "namespace public {\n  type = public\n  prefix = Other/\n"
+        "  separator = /\n  mail_driver = DRIVER\n"
+        "  mail_path = ~/public\n}\n"),
+    "public with a root": namespaces(
+        "namespace public {\n  type = public\n  prefix = Other/\n"
+        "  separator = /\n  location = DRIVER:~/public\n}\nplugin {\n"
+        "  quota2 = BACKEND:Public quota:ns=Other/\n"
+        "  quota2_rule = *:storage=200k\n}\n",
+        "namespace public {\n  type = public\n  prefix = Other/\n"
+        "  separator = /\n  mail_driver = DRIVER\n"
+        "  mail_path = ~/public\n  quota \"Public quota\" {\n"
+        "    quota_storage_size = 200k\n  }\n}\n"),
+    "second private with a root": namespaces(
+        "namespace other {\n  prefix = Other/\n  separator = /\n"
+        "  location = DRIVER:~/other\n}\nplugin {\n"
+        "  quota2 = BACKEND:Other quota:ns=Other/\n"
+        "  quota2_rule = *:storage=200k\n}\n",
+        "namespace other {\n  prefix = Other/\n  separator = /\n"
+        "  mail_driver = DRIVER\n  mail_path = ~/other\n"
+        "  quota \"Other quota\" {\n    quota_storage_size = 200k\n"
+        "  }\n}\n"),
+    "prefix": {
+        "2.3": "namespace inbox {\n  inbox = yes\n  separator = .\n"
+               "  prefix = INBOX.\n}\n",
+        "2.4": "namespace inbox {\n  inbox = yes\n  separator = .\n"
+               "  prefix = INBOX.\n}\n"},
+}
+SPACE_BOXES = {"prefix": ("INBOX.Trash", "INBOX.Archive.2001")}
+SPACE_QUOTA = {
+    "2.3": text_23("quota_rule = *:storage=700k", "quota_grace = 0"),
+    "2.4": PLAIN_24 + "quota_storage_size = 700k\nquota_storage_grace = 0\n"}
+
+
+SPACE_NAMES = ("Work", "Other", "Other/Work", "Other/Trash")
+
+
+@pytest.mark.parametrize("name", [name for name in SPACES if name not in
+                                  ("alias", "same place")])
+def test_namespaces(server, driver, name):
+    """Which namespaces a root counts: as with count. The mailbox that has the
+    name of a namespace's prefix counts, too."""
+    boxes = SPACE_BOXES.get(name, SPACE_NAMES)
+    compare(server, driver, SPACE_QUOTA, namespaces=SPACES[name],
+            steps=lambda one: walk(one, boxes))
+
+
+@pytest.mark.parametrize("name", ("alias", "same place"))
+def test_aliases(server, driver, name):
+    """What is seen in two namespaces counts once. (While a session changes it
+    by both names, Dovecot's count may be wrong, until it is recalculated.)"""
+    def steps(one):
+        answers = walk(one, ("Work", "Other/Work", "Other/Trash"))
+        if "retention_quota" in one.plugins:
+            quota.assert_exact(one, archive="full")
+        return answers[-1]
+
+    compare(server, driver, SPACE_QUOTA, namespaces=SPACES[name], steps=steps)
+
+
+SHARED = namespaces(
+    "namespace shared {\n  type = shared\n  prefix = shared/%%u/\n"
+    "  separator = /\n  location = DRIVER:%%h/mail\n"
+    "  subscriptions = no\n  list = children\n}\n",
+    "namespace shared {\n  type = shared\n  prefix = shared/$user/\n"
+    "  separator = /\n  mail_driver = DRIVER\n"
+    "  mail_path = %{owner_home}/mail\n  subscriptions = no\n"
+    "  list = children\n}\n")
+
+
+@pytest.mark.parametrize("driver", ("maildir", "sdbox"))
+def test_shared(server, driver):
+    """Mail that somebody saves in a shared mailbox counts for its owner, who
+    may be full meanwhile: as with count."""
+    def steps(one):
+        answers = []
+        one.fill([mails.make(mails.plain, 1)], "Work", "alice")
+        with one.imap("bob") as client:
+            answers += told(client, ("INBOX", "shared/alice/Work"))
+            answers += fill(client, ("shared/alice/Work", "INBOX"), 12, 40)
+            client.select("INBOX")
+            answers.append(said(client.command(
+                b"UID COPY 1:2 shared/alice/Work", check=False)))
+            client.select("shared/alice/Work")
+            client.command(b"STORE 1:9 +FLAGS.SILENT (\\Deleted)")
+            client.command(b"EXPUNGE")
+            answers.append(said(client.command(
+                b"UID MOVE 10:12 INBOX", check=False)))
+            client.logout()
+        return answers + [got(one, "alice"), got(one, "bob")]
+
+    def create(one):
+        with one.imap("alice") as client:
+            client.create("Work")
+            client.logout()
+        return steps(one)
+
+    answers = compare(server, driver, {
+        "2.3": text_23("quota_rule = *:storage=400k", "quota_grace = 0"),
+        "2.4": PLAIN_24 + "quota_storage_size = 400k\n"
+               "quota_storage_grace = 0\n"},
+        users=("alice", "bob"), namespaces=SHARED, steps=create)
+    assert "Not showing other users" in repr(answers)
+    assert "OVERQUOTA" in repr(answers)
+
+
+# -- userdb
+
+USER_QUOTAS = {
+    "storage": {"2.3": ["quota_rule=*:storage=300k"],
+                "2.4": ["quota_storage_size=300k"]},
+    "messages": {"2.3": ["quota_rule=*:messages=7"],
+                 "2.4": ["quota_message_count=7"]},
+    "unlimited": {"2.3": ["quota_rule=*:storage=0"],
+                  "2.4": ["quota_storage_size=0"]},
+    "Trash": {"2.3": ["quota_rule2=Trash:storage=+500k",
+                      "quota_rule3=Work:ignore"],
+              "2.4": ["namespace/inbox/mailbox/Trash/quota_storage_extra="
+                      "500k", "namespace/inbox/mailbox/Work/quota_ignore="
+                      "yes"]},
+    "grace": {"2.3": ["quota_grace=300k"],
+              "2.4": ["quota_storage_grace=300k"]},
+    "hidden": {"2.3": ["quota=BACKEND:Other:hidden"],
+               "2.4": ["quota_hidden=yes"]},
+    "not enforced": {"2.3": ["quota=BACKEND:Other:noenforcing"],
+                     "2.4": ["quota_enforce=no"]},
+}
+
+
+@pytest.mark.parametrize("name", USER_QUOTAS)
+def test_userdb_quota(server, name):
+    """What userdb says about a user's quota does what it does with count."""
+    answers = []
+    for backend in ("count", "retention"):
+        fields = [field.replace("BACKEND", backend)
+                  for field in USER_QUOTAS[name][dovecot.SERIES]]
+        one = make(server, "sdbox", backend, {
+            "2.3": text_23("quota_rule = *:storage=600k", "quota_grace = 0"),
+            "2.4": PLAIN_24 + "quota_storage_size = 600k\n"
+                   "quota_storage_grace = 0\nnamespace inbox {\n"
+                   "  mailbox Work {\n  }\n}\n"},
+            users={"alice": [], "bob": fields})
+        answers.append(([walk(one), walk(one, user="bob")]))
+        one.stop()
+    assert answers[1] == answers[0]
+    alice, bob = answers[1]
+    assert alice != bob
+
+
+# {setting: (a value, one that is refused)}
+USER_SETTINGS = {
+    "retention_quota_archive": ("none", "some"),
+    "retention_quota_archive_root": ("Archive", "Nowhere"),
+    "retention_quota_on_error": ("tempfail", "perhaps"),
+    "retention_quota_relief": ("yes", None),
+    "retention_quota_relief_target": ("50", "0"),
+    "retention_quota_relief_time": ("5s", "soon"),
+    "retention_quota_warning": ("20,40", "40,20"),
+    "retention_quota_warning_hysteresis": ("7", "70"),
+    "retention_quota_warning_interval": ("2h", "often"),
+    "retention_quota_warning_template": ("/tmp/x", "here"),
+}
+
+
+def refused(one, user):
+    done = one.doveadm("quota", "get", "-u", user, check=False)
+    return done.status != 0 and done.err
+
+
+def test_userdb_settings(server):
+    """userdb may give each of our settings, for that user alone: a good value
+    is taken, a wrong one is refused by its name."""
+    users = {"plain": []}
+    for index, (key, (good, bad)) in enumerate(USER_SETTINGS.items()):
+        users["good%d" % index] = ["%s=%s" % (key, good)]
+        if bad is not None:
+            users["bad%d" % index] = ["%s=%s" % (key, bad)]
+    one = make(server, "sdbox", "retention", {
+        "2.3": text_23("quota_rule = *:storage=1M", "quota2 = "
+                       "retention:Archive", "quota2_rule = *:storage=1M"),
+        "2.4": "quota_driver = retention\nquota_storage_size = 1M\n"
+               'quota "User quota" {\n}\nquota Archive {\n}\n'},
+        users=users, settings={})
+    for index, (key, (_, bad)) in enumerate(USER_SETTINGS.items()):
+        assert not refused(one, "good%d" % index), key
+        if bad is not None:
+            text = refused(one, "bad%d" % index)
+            assert text and key in text and bad.split(",")[0] in text
+    assert not refused(one, "plain")
+    one.expect_error("retention: ")
+
+
+def test_userdb_effects(server, driver):
+    """... and does there what it says, and nothing to others."""
+    users = {
+        "alice": [],
+        "free": ["retention_quota_archive=none"],
+        "full": ["retention_quota_archive=full"],
+        "own": ["retention_quota_archive_root=Archive"],
+        "relieved": ["retention_quota_relief=yes",
+                     "retention_quota_relief_target=50"],
+        "warned": ["retention_quota_warning=1"],
+    }
+    one = make(server, driver, "retention", {
+        "2.3": text_23("quota_rule = *:storage=400k", "quota_grace = 0",
+                       "quota2 = retention:Archive",
+                       "quota2_rule = *:storage=10M"),
+        "2.4": "quota_driver = retention\nquota_storage_grace = 0\n"
+               "quota \"User quota\" {\n  quota_storage_size = 400k\n}\n"
+               "quota Archive {\n  quota_storage_size = 10M\n}\n"},
+        users=users, settings={"retention_quota_archive": "stored"})
+    values = {}
+    for user in users:
+        one.fill([common.letter(400, index=i, kind=mails.html)
+                  for i in range(20)], user=user)
+        if user != "relieved":
+            one.doveadm("retention", "run", "-u", user)
+        values[user] = {row["root"]: int(row["value"])
+                        for row in got(one, user) if row["type"] == "STORAGE"}
+    assert values["free"]["User quota"] == 0
+    assert values["own"]["User quota"] == 0
+    assert values["own"]["Archive"] == values["alice"]["User quota"]
+    assert 0 < values["alice"]["User quota"] < values["full"]["User quota"]
+    used = values["relieved"]["User quota"]
+    assert deliver(one, (402 - used,), "relieved")[0][0] == 250
+    assert deliver(one, (402 - values["alice"]["User quota"],))[0][0] == 552
+    (value,) = [int(row["value"]) for row in got(one, "relieved")
+                if row["type"] == "STORAGE" and row["root"] == "User quota"]
+    assert value < 400
+    assert one.log().count("quota notice: ") == 2
+    assert one.log().count("relief: ") == 1
