@@ -38,6 +38,23 @@ static MODULE_CONTEXT_DEFINE_INIT(retention_quota_storage_module,
 #define RETENTION_QUOTA_BOX_CONTEXT_REQUIRE(obj) \
 	MODULE_CONTEXT_REQUIRE(obj, retention_quota_storage_module)
 
+/* Returns TRUE if the root counts mailboxes of the namespace at all. */
+static bool
+retention_quota_root_has_namespace(struct quota_root *root,
+				   struct mail_namespace *ns)
+{
+	ARRAY_TYPE(retention_quota_ns) namespaces;
+	struct mail_namespace *other;
+
+	t_array_init(&namespaces, 4);
+	retention_quota_root_namespaces(root, &namespaces);
+	array_foreach_elem(&namespaces, other) {
+		if (other == ns)
+			return TRUE;
+	}
+	return FALSE;
+}
+
 static enum retention_quota_counts
 retention_quota_counts(struct mail_user *user, struct mail_namespace *ns,
 		       const char *vname)
@@ -48,7 +65,8 @@ retention_quota_counts(struct mail_user *user, struct mail_namespace *ns,
 	const char *error;
 
 	array_foreach(retention_quota_get_roots(quota), rootp) {
-		if (retention_quota_root_get(*rootp) == NULL)
+		if (retention_quota_root_get(*rootp) == NULL ||
+		    !retention_quota_root_has_namespace(*rootp, ns))
 			continue;
 		counts = retention_quota_scope_counts(*rootp, ns, vname);
 		if (counts != RETENTION_QUOTA_COUNTS_NOT &&
@@ -110,30 +128,17 @@ retention_quota_has_root(struct quota *quota, const char *name,
 
 void retention_quota_user_created(struct mail_user *user)
 {
-	struct retention_user *ruser = retention_user_get(user);
-	struct quota *quota = quota_get_mail_user_quota(user);
 	struct mail_user_vfuncs *v = user->vlast;
 	struct retention_quota_user *quser;
-	const char *names, *archive_root;
 
-	if (ruser == NULL || quota == NULL || user->error != NULL ||
-	    !retention_quota_has_root(quota, NULL, &names))
+	if (retention_user_get(user) == NULL || user->error != NULL ||
+	    quota_get_mail_user_quota(user) == NULL)
 		return;
-	archive_root = ruser->set->quota.archive_root;
-	if (*archive_root != '\0' &&
-	    !retention_quota_has_root(quota, archive_root, &names) &&
-	    retention_user_refuse(user, t_strdup_printf(
-			"retention_quota_archive_root=%s is not the name of a "
-			"quota root with the backend retention (there are: "
-			"%s)", archive_root, names)))
-		return;
-
 	quser = p_new(user->pool, struct retention_quota_user, 1);
 	quser->module_ctx.super = *v;
 	user->vlast = &quser->module_ctx.super;
 	v->deinit_pre = retention_quota_user_deinit_pre;
 	MODULE_CONTEXT_SET(user, retention_quota_user_module, quser);
-	ruser->quota_counts = retention_quota_counts;
 }
 
 /* Returns TRUE if the root counts messages in the mailbox. */
@@ -238,15 +243,27 @@ retention_quota_test_alloc(RETENTION_QUOTA_ALLOC_PARAMS)
 	return quser->next_alloc(RETENTION_QUOTA_ALLOC_ARGS);
 }
 
+/* 2.4 knows all roots only now: namespaces can have roots of their own. */
 void retention_quota_namespaces_created(struct mail_namespace *namespaces)
 {
 	struct mail_user *user = namespaces->user;
 	struct retention_quota_user *quser = RETENTION_QUOTA_USER_CONTEXT(user);
-	struct quota *quota;
+	struct quota *quota = quota_get_mail_user_quota(user);
+	struct retention_user *ruser = retention_user_get(user);
+	const char *names, *archive_root;
 
-	if (quser == NULL || quser->next_alloc != NULL)
+	if (quser == NULL || quser->next_alloc != NULL ||
+	    !retention_quota_has_root(quota, NULL, &names))
 		return;
-	quota = quota_get_mail_user_quota(user);
+	archive_root = ruser->set->quota.archive_root;
+	if (*archive_root != '\0' &&
+	    !retention_quota_has_root(quota, archive_root, &names) &&
+	    retention_user_refuse(user, t_strdup_printf(
+			"retention_quota_archive_root=%s is not the name of a "
+			"quota root with the backend retention (there are: "
+			"%s)", archive_root, names)))
+		return;
+	ruser->quota_counts = retention_quota_counts;
 	quser->next_alloc = retention_quota_replace_alloc(quota,
 						retention_quota_test_alloc);
 }

@@ -562,3 +562,32 @@ def test_userdb_effects(server, driver):
     assert value < 400
     assert one.log().count("quota notice: ") == 2
     assert one.log().count("relief: ") == 1
+
+
+@pytest.mark.skipif(not dovecot.IS_24, reason="2.3 has no such roots")
+def test_roots_of_namespaces(server):
+    """2.4: a root may stand in a namespace. It can be the archive's, and has
+    all that other roots have: relief, notices."""
+    one = server("sdbox", plugins=quota.PLUGINS, login_plugins=quota.LOGIN,
+                 rules=ARCHIVE_RULE, settings={
+                     "retention_quota_archive_root": "Archive",
+                     "retention_quota_relief": "yes",
+                     "retention_quota_warning": "10"},
+                 extra="quota_driver = retention\nquota_storage_grace = 0\n"
+                 "namespace inbox {\n  quota Live {\n"
+                 "    quota_storage_size = 300k\n  }\n  quota Archive {\n"
+                 "    quota_storage_size = 3M\n  }\n}\n")
+    one.fill([common.letter(400, index=i, kind=mails.html)
+              for i in range(15)])
+    # and the notice that came meanwhile
+    assert quota.reported(one, root="Live")[1] == 16
+    used = quota.reported(one, root="Live")[0]
+    assert deliver(one, (301 - used,)) == [(250, b"")]
+    assert quota.reported(one, root="Archive")[1] > 0
+    assert "relief: root=Live" in one.log()
+    assert "quota notice: root=Live" in one.log()
+    one.settings["retention_quota_archive_root"] = "Nowhere"
+    one.reload()
+    text = refused(one, "alice")
+    assert "Nowhere" in text and "Live, Archive" in text
+    one.expect_error("retention: ")
