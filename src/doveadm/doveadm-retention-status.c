@@ -15,23 +15,31 @@
 
 #include <time.h>
 
-struct doveadm_retention_status {
-	struct doveadm_mail_cmd_context ctx;
-	const char *mask;
-};
-
-/* What is told of a mailbox. */
+/* What is told of a mailbox, or of all of a user's. */
 struct doveadm_retention_counts {
+	unsigned int mailboxes;
 	unsigned int messages, compressed, plain, not_compressible;
 	/* Message sizes in bytes, as clients see them. */
 	uoff_t size;
 	/* Bytes with the line feeds that are stored: before compressing, and
 	   on disk. */
 	uoff_t plain_size, stored_size;
-	/* What POP3 has done with. */
+	/* Bytes that the user's quota counts, if there is one of ours. */
+	uoff_t quota_size;
+	bool has_quota;
+	/* POP3 shows a mailbox, and how much it has done with. */
+	bool has_pop3;
 	unsigned int downloaded, hidden;
 	time_t oldest, next_due;
 	const struct retention_rule *next_rule;
+};
+
+struct doveadm_retention_status {
+	struct doveadm_mail_cmd_context ctx;
+	const char *mask;
+	/* Print the sum of a user's mailboxes instead of each of them. */
+	bool total;
+	struct doveadm_retention_counts sum;
 };
 
 static int
@@ -214,38 +222,68 @@ doveadm_retention_status_count(const struct retention_box *rbox,
 	return ret;
 }
 
-/* What the user's quota counts of the mailbox, in bytes. */
-static const char *
+/* What the user's quota counts of the mailbox. */
+static void
 doveadm_retention_status_quota(const struct retention_box *rbox,
-			       const struct doveadm_retention_counts *counts)
+			       struct doveadm_retention_counts *counts)
 {
 	struct mail_user *user = rbox->ns->user;
 	const struct retention_user *ruser = retention_user_get(user);
 
 	if (ruser->quota_counts == NULL)
-		return "-";
+		return;
+	counts->has_quota = TRUE;
 	switch (ruser->quota_counts(user, rbox->ns, rbox->vname)) {
 	case RETENTION_QUOTA_COUNTS_STORED:
-		return t_strdup_printf("%"PRIuUOFF_T, counts->stored_size);
+		counts->quota_size = counts->stored_size;
+		break;
 	case RETENTION_QUOTA_COUNTS_SIZE:
-		return t_strdup_printf("%"PRIuUOFF_T, counts->size);
-	default:
-		return "0";
+		counts->quota_size = counts->size;
+		break;
+	case RETENTION_QUOTA_COUNTS_NOT:
+		break;
 	}
 }
 
 static void
-doveadm_retention_status_print(const struct retention_box *rbox,
-			       const struct doveadm_retention_counts *counts)
+doveadm_retention_status_add(struct doveadm_retention_counts *sum,
+			     const struct doveadm_retention_counts *counts)
+{
+	sum->mailboxes++;
+	sum->messages += counts->messages;
+	sum->compressed += counts->compressed;
+	sum->plain += counts->plain;
+	sum->not_compressible += counts->not_compressible;
+	sum->size += counts->size;
+	sum->plain_size += counts->plain_size;
+	sum->stored_size += counts->stored_size;
+	sum->quota_size += counts->quota_size;
+	sum->has_pop3 = sum->has_pop3 || counts->has_pop3;
+	sum->downloaded += counts->downloaded;
+	sum->hidden += counts->hidden;
+	if (counts->oldest != 0 &&
+	    (sum->oldest == 0 || counts->oldest < sum->oldest))
+		sum->oldest = counts->oldest;
+	if (counts->next_rule != NULL) {
+		doveadm_retention_status_next(counts->next_rule,
+					      counts->next_due, sum);
+	}
+}
+
+/* All columns but the first. */
+static void
+doveadm_retention_status_print(const struct doveadm_retention_counts *counts)
 {
 	uoff_t saved = counts->plain_size > counts->stored_size ?
 		counts->plain_size - counts->stored_size : 0;
 
-	doveadm_print(rbox->vname);
 	doveadm_print_num(counts->messages);
 	doveadm_print_num(counts->size);
 	doveadm_print_num(counts->stored_size);
-	doveadm_print(doveadm_retention_status_quota(rbox, counts));
+	if (counts->has_quota)
+		doveadm_print_num(counts->quota_size);
+	else
+		doveadm_print("-");
 	doveadm_print(doveadm_retention_percent(saved, counts->plain_size));
 	doveadm_print_num(counts->compressed);
 	doveadm_print_num(counts->plain);
@@ -254,8 +292,7 @@ doveadm_retention_status_print(const struct retention_box *rbox,
 	doveadm_print(doveadm_retention_date(counts->next_due));
 	doveadm_print(counts->next_rule == NULL ? "-" :
 		      counts->next_rule->name);
-	if (rbox->pop3 == NULL) {
-		/* POP3 does not show it */
+	if (!counts->has_pop3) {
 		doveadm_print("-");
 		doveadm_print("-");
 	} else {
@@ -265,7 +302,8 @@ doveadm_retention_status_print(const struct retention_box *rbox,
 }
 
 static int
-doveadm_retention_status_box(const struct retention_box *rbox,
+doveadm_retention_status_box(struct doveadm_retention_status *status,
+			     const struct retention_box *rbox,
 			     const char **error_r)
 {
 	struct doveadm_retention_counts counts;
@@ -276,10 +314,18 @@ doveadm_retention_status_box(const struct retention_box *rbox,
 	if (ret <= 0)
 		return ret;
 	ret = doveadm_retention_status_count(rbox, box, &counts, error_r);
-	if (ret == 0)
-		doveadm_retention_status_print(rbox, &counts);
 	mailbox_free(&box);
-	return ret;
+	if (ret < 0)
+		return -1;
+	counts.has_pop3 = rbox->pop3 != NULL;
+	doveadm_retention_status_quota(rbox, &counts);
+	if (status->total)
+		doveadm_retention_status_add(&status->sum, &counts);
+	else {
+		doveadm_print(rbox->vname);
+		doveadm_retention_status_print(&counts);
+	}
+	return 0;
 }
 
 static int
@@ -300,7 +346,7 @@ doveadm_retention_status_boxes(struct doveadm_retention_status *status,
 	array_foreach_elem(&boxes, rbox) T_BEGIN {
 		if (!doveadm_is_killed() &&
 		    retention_box_matches(rbox, status->mask) &&
-		    doveadm_retention_status_box(rbox, &error) < 0) {
+		    doveadm_retention_status_box(status, rbox, &error) < 0) {
 			doveadm_retention_failed(&status->ctx, user,
 				t_strdup_printf("Mailbox %s: %s",
 						rbox->vname, error));
@@ -323,7 +369,14 @@ doveadm_retention_status_run(struct doveadm_mail_cmd_context *_ctx,
 	if (ruser == NULL)
 		return -1;
 	pool = pool_alloconly_create("retention status", 4096);
+	i_zero(&status->sum);
+	status->sum.has_quota = ruser->quota_counts != NULL;
 	ret = doveadm_retention_status_boxes(status, user, ruser->set, pool);
+	/* an error is told, and the rest is worth something all the same */
+	if (status->total && !doveadm_is_killed()) {
+		doveadm_print_num(status->sum.mailboxes);
+		doveadm_retention_status_print(&status->sum);
+	}
 	pool_unref(&pool);
 	return ret;
 }
@@ -336,8 +389,13 @@ static void doveadm_retention_status_init(RETENTION_DOVEADM_INIT_PARAMS)
 		DOVEADM_PRINT_HEADER_FLAG_RIGHT_JUSTIFY;
 
 	(void)doveadm_cmd_param_str(_ctx->cctx, "mailbox-mask", &status->mask);
-	doveadm_print_header("mailbox", "mailbox",
-			     DOVEADM_PRINT_HEADER_FLAG_EXPAND);
+	(void)doveadm_cmd_param_bool(_ctx->cctx, "total-sum", &status->total);
+	if (status->total)
+		doveadm_print_header("mailboxes", "mailboxes", right);
+	else {
+		doveadm_print_header("mailbox", "mailbox",
+				     DOVEADM_PRINT_HEADER_FLAG_EXPAND);
+	}
 	doveadm_print_header("messages", "messages", right);
 	doveadm_print_header("size", "size", right);
 	doveadm_print_header("stored", "stored", right);
@@ -357,7 +415,7 @@ static struct doveadm_mail_cmd_context *doveadm_retention_status_alloc(void)
 {
 	struct doveadm_retention_status *status =
 		doveadm_retention_cmd_alloc(struct doveadm_retention_status,
-					    "m:");
+					    "m:t");
 
 	status->ctx.v.init = doveadm_retention_status_init;
 	status->ctx.v.run = doveadm_retention_status_run;
@@ -367,10 +425,11 @@ static struct doveadm_mail_cmd_context *doveadm_retention_status_alloc(void)
 
 struct doveadm_cmd_ver2 doveadm_cmd_retention_status = {
 	.name = "retention status",
-	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX "[-m <mailbox mask>]",
+	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX "[-t] [-m <mailbox mask>]",
 	.mail_cmd = doveadm_retention_status_alloc,
 DOVEADM_CMD_PARAMS_START
 DOVEADM_CMD_MAIL_COMMON
+DOVEADM_CMD_PARAM('t', "total-sum", CMD_PARAM_BOOL, 0)
 DOVEADM_CMD_PARAM('m', "mailbox-mask", CMD_PARAM_STR, 0)
 DOVEADM_CMD_PARAMS_END
 };

@@ -564,6 +564,104 @@ def test_userdb_effects(server, driver):
     assert one.log().count("relief: ") == 1
 
 
+def old(one, user, count=20):
+    one.fill([common.letter(400, index=index, kind=mails.html)
+              for index in range(count)], user=user)
+
+
+# -- doveadm retention status
+
+def status_rows(one, *args, user="alice"):
+    argv = ["-f", "json", "retention", "status"]
+    argv += ["-A"] if user is None else ["-u", user]
+    return json.loads(one.doveadm(*argv, *args).out)
+
+
+TOTALS = {
+    "stored": ({}, {}),
+    "full": ({"retention_quota_archive": "full"}, {}),
+    "none": ({"retention_quota_archive": "none"}, {}),
+    "own root": ({"retention_quota_archive_root": "Archive quota"},
+                 {"archive_storage": "80M"}),
+    "ignored": ({}, {"ignore": ("Work*", "Archive/2001")}),
+    "ignored archive": ({}, {"ignore": ("Archive/*",)}),
+}
+
+
+@pytest.mark.parametrize("name", TOTALS)
+def test_status_total(server, driver, name):
+    """status -t: one row for a user, whose sums are those of the rows without
+    it, and whose quota is what doveadm quota get tells."""
+    settings, kwargs = TOTALS[name]
+    one = quota.make(server, driver, settings, users=("alice", "bob"),
+                     **kwargs)
+    old(one, "alice")
+    with one.imap() as client:
+        client.create("Work/deep")
+        client.create("Archive/2001")
+        client.logout()
+    one.fill([common.letter(0, index=i) for i in range(3)], "Work/deep")
+    one.fill([common.letter(0, index=i) for i in range(3)], "Archive/2001")
+    one.retention("run")
+    one.fill([common.letter(0, index=i) for i in range(4)])
+    rows = status_rows(one)
+    total, = status_rows(one, "-t")
+    for key in ("messages", "size", "stored", "quota", "compressed", "plain",
+                "not_compressible"):
+        assert int(total[key]) == sum(int(row[key]) for row in rows), key
+    assert int(total["mailboxes"]) == len(rows)
+    assert total["oldest"] == min(row["oldest"] for row in rows
+                                  if row["oldest"] != "-")
+    assert total["next_due"] == min(row["next_due"] for row in rows
+                                    if row["next_due"] != "-")
+    assert total["rule"] == "inbox"
+    assert (total["downloaded"], total["hidden"]) == ("0", "0")
+    kilos = sum(quota.reported(one, root=root)[0]
+                for root in {row["root"] for row in got(one)})
+    assert abs(kilos - quota.kilobytes(int(total["quota"]))) <= (
+        1 if name == "own root" else 0)
+    assert int(total["stored"]) < int(total["size"])
+    # its own option, and two users
+    part, = status_rows(one, "-t", "-m", "Work*")
+    assert int(part["messages"]) == 3
+    assert (part["downloaded"], part["hidden"]) == ("-", "-")
+    both = {row["username"]: row for row in status_rows(one, "-t", user=None)}
+    assert both["alice"] == {"username": "alice", **total}
+    assert (both["bob"]["messages"], both["bob"]["quota"]) == ("0", "0")
+
+
+def test_status_of_one_namespace(server):
+    """A root that is for one namespace counts no other."""
+    one = make(server, "sdbox", "retention", {
+        "2.3": text_23("quota_rule = *:storage=1M",
+                       root="retention:Other quota:ns=Other/"),
+        "2.4": "quota_driver = retention\n"}, namespaces={
+            "2.3": SPACES["second private"]["2.3"],
+            "2.4": SPACES["second private"]["2.4"].replace(
+                "mail_path = ~/other\n", "mail_path = ~/other\n"
+                "  quota \"Other quota\" {\n"
+                "    quota_storage_size = 1M\n  }\n")})
+    with one.imap() as client:
+        client.create("Other/Work")
+        fill(client, ("INBOX", "Other/Work"), 2, 10)
+        client.logout()
+    counted = {row["mailbox"]: row["quota"] for row in status_rows(one)
+               if row["messages"] != "0"}
+    assert counted["INBOX"] == "0" != counted["Other/Work"]
+    total, = status_rows(one, "-t")
+    assert (quota.kilobytes(int(total["quota"])) ==
+            quota.reported(one, root="Other quota")[0])
+
+
+def test_status_without_our_quota(server):
+    """With another backend there is nothing of ours to tell."""
+    one = make(server, "sdbox", "count", CONFIGS["storage"])
+    one.fill([common.letter(0)])
+    assert {row["quota"] for row in status_rows(one)} == {"-"}
+    total, = status_rows(one, "-t")
+    assert (total["quota"], total["messages"]) == ("-", "1")
+
+
 @pytest.mark.skipif(not dovecot.IS_24, reason="2.3 has no such roots")
 def test_roots_of_namespaces(server):
     """2.4: a root may stand in a namespace. It can be the archive's, and has
