@@ -131,13 +131,47 @@ struct retention_boxes_context {
 	ARRAY_TYPE(retention_box) *boxes;
 };
 
+static void
+retention_boxes_add(struct retention_boxes_context *ctx,
+		    struct mail_namespace *ns, const char *vname,
+		    const char *special_use)
+{
+	struct retention_box *rbox;
+
+	rbox = retention_box_create(ctx->set, ns, vname, special_use,
+				    ctx->pool);
+	if (ctx->all_boxes || rbox->archive || !array_is_empty(&rbox->rules) ||
+	    (rbox->pop3 != NULL && retention_pop3_is_set(rbox->pop3)))
+		array_push_back(ctx->boxes, &rbox);
+}
+
+/* The list of the namespace does not have the mailbox whose name is the
+   namespace's prefix. With the prefix INBOX/ that is the user's INBOX. */
+static void
+retention_boxes_add_prefix(struct retention_boxes_context *ctx,
+			   struct mail_namespace *ns)
+{
+	enum mailbox_existence existence;
+	struct mailbox *box;
+	const char *vname;
+
+	if (ns->prefix_len == 0 ||
+	    (ns->prefix_len == 6 && strncasecmp(ns->prefix, "INBOX", 5) == 0))
+		return;
+	vname = t_strndup(ns->prefix, ns->prefix_len - 1);
+	box = mailbox_alloc(ns->list, vname, MAILBOX_FLAG_READONLY);
+	if (mailbox_exists(box, FALSE, &existence) == 0 &&
+	    existence == MAILBOX_EXISTENCE_SELECT)
+		retention_boxes_add(ctx, ns, vname, NULL);
+	mailbox_free(&box);
+}
+
 static int
 retention_boxes_list_namespace(struct retention_boxes_context *ctx,
 			       struct mail_namespace *ns, const char **error_r)
 {
 	struct mailbox_list_iterate_context *iter;
 	const struct mailbox_info *info;
-	struct retention_box *rbox;
 
 	iter = mailbox_list_iter_init(ns->list, "*",
 		MAILBOX_LIST_ITER_NO_AUTO_BOXES |
@@ -146,21 +180,17 @@ retention_boxes_list_namespace(struct retention_boxes_context *ctx,
 		MAILBOX_LIST_ITER_RETURN_SPECIALUSE);
 	while ((info = mailbox_list_iter_next(iter)) != NULL) {
 		if ((info->flags & (MAILBOX_NOSELECT |
-				    MAILBOX_NONEXISTENT)) != 0)
-			continue;
-		rbox = retention_box_create(ctx->set, ns, info->vname,
-					    info->special_use, ctx->pool);
-		if (ctx->all_boxes || rbox->archive ||
-		    !array_is_empty(&rbox->rules) ||
-		    (rbox->pop3 != NULL &&
-		     retention_pop3_is_set(rbox->pop3)))
-			array_push_back(ctx->boxes, &rbox);
+				    MAILBOX_NONEXISTENT)) == 0) {
+			retention_boxes_add(ctx, ns, info->vname,
+					    info->special_use);
+		}
 	}
 	if (mailbox_list_iter_deinit(&iter) < 0) {
 		*error_r = t_strdup_printf("Listing mailboxes failed: %s",
 			mailbox_list_get_last_internal_error(ns->list, NULL));
 		return -1;
 	}
+	retention_boxes_add_prefix(ctx, ns);
 	return 0;
 }
 

@@ -662,6 +662,23 @@ def test_status_without_our_quota(server):
     assert (total["quota"], total["messages"]) == ("-", "1")
 
 
+def test_status_total_namespaces(server, driver):
+    """Mailboxes of other private namespaces count as well, that with the name
+    of the prefix, too; a namespace that the root does not count does not."""
+    one = make(server, driver, "retention", SPACE_QUOTA,
+               namespaces=SPACES["second private"])
+    with one.imap() as client:
+        client.command(b"CREATE Other", check=False)
+        client.create("Other/Work")
+        fill(client, ("INBOX", "Other", "Other/Work"), 2, 10)
+        client.logout()
+    total, = status_rows(one, "-t")
+    assert total["messages"] == "6"
+    assert quota.kilobytes(int(total["quota"])) == quota.reported(one)[0]
+    assert {row["mailbox"] for row in status_rows(one)} >= {
+        "INBOX", "Other", "Other/Work"}
+
+
 @pytest.mark.skipif(not dovecot.IS_24, reason="2.3 has no such roots")
 def test_roots_of_namespaces(server):
     """2.4: a root may stand in a namespace. It can be the archive's, and has
