@@ -564,9 +564,406 @@ def test_userdb_effects(server, driver):
     assert one.log().count("relief: ") == 1
 
 
+# -- what else belongs to the quota plugin
+
+@pytest.mark.parametrize("backend", ("count", "retention"))
+def test_clone(server, driver, backend):
+    """quota_clone writes to its dict what is counted."""
+    one = make(server, driver, backend, {
+        "2.3": text_23("quota_rule = *:storage=10M",
+                       "quota_clone_dict = file:%h/clone"),
+        "2.4": PLAIN_24 + "quota_storage_size = 10M\nquota_clone {\n"
+               "  dict file {\n    path = %{home}/clone\n  }\n}\n"},
+        plugins=("quota_clone",), settings={})
+
+    def cloned():
+        with open(os.path.join(one.home(), "clone"), encoding="ascii") as file:
+            lines = file.read().split()
+        return (int(lines[lines.index("priv/quota/storage") + 1]),
+                int(lines[lines.index("priv/quota/messages") + 1]))
+
+    archive = "stored" if backend == "retention" else "full"
+    for step in range(4):
+        if step == 0:
+            one.fill([common.letter(400, index=i, kind=mails.html)
+                      for i in range(8)])
+        elif step == 1:
+            one.retention("run")
+            # Dovecot does not learn of what is compressed in place
+            one.fill([common.letter(0)])
+        elif step == 2:
+            one.lmtp([body(5)])
+        else:
+            with one.imap() as client:
+                client.select("INBOX")
+                client.command(b"STORE 1 +FLAGS (\\Deleted)")
+                client.command(b"EXPUNGE")
+                client.logout()
+        one.wait_sessions()
+        sums = quota.recount(one, archive=archive)
+        assert cloned() == tuple(map(sum, zip(*sums.values())))
+
+
+WARNING_23 = ("quota_rule = *:storage=1000k:messages=30",
+              "quota_warning = storage=80%% quota-warning 80 %u",
+              "quota_warning2 = storage=50%% quota-warning 50 %u",
+              "quota_warning3 = -storage=50%% quota-warning below %u",
+              "quota_warning4 = messages=90%% quota-warning many %u")
+WARNING_24 = PLAIN_24.replace("}\n", "") + """
+  quota_storage_size = 1000k
+  quota_message_count = 30
+  quota_warning over-80 {
+    quota_storage_percentage = 80
+    quota_warning_resource = storage
+    execute quota-warning {
+      args = 80 %{user}
+    }
+  }
+  quota_warning over-50 {
+    quota_storage_percentage = 50
+    execute quota-warning {
+      args = 50 %{user}
+    }
+  }
+  quota_warning below-50 {
+    quota_storage_percentage = 50
+    quota_warning_threshold = under
+    execute quota-warning {
+      args = below %{user}
+    }
+  }
+  quota_warning many {
+    quota_message_percentage = 90
+    quota_warning_resource = message
+    execute quota-warning {
+      args = many %{user}
+    }
+  }
+}
+"""
+
+
+@pytest.mark.parametrize("backend", ("count", "retention"))
+def test_script_warnings(server, driver, backend):
+    """Dovecot's own quota_warning runs its script when a level is crossed:
+    upwards, downwards, by size and by number, by IMAP and by LMTP."""
+    service = ("service quota-warning {\n  executable = script %s\n"
+               "  user = root\n  unix_listener quota-warning {\n"
+               "    mode = 0666\n  }\n}\n")
+    one = make(server, driver, backend, {
+        "2.3": text_23(*WARNING_23), "2.4": WARNING_24}, start=False)
+    script = one.path("script")
+    with open(script, "w", encoding="ascii") as file:
+        file.write("#!/bin/sh\necho \"$@\" >> %s\n" % one.path("warned"))
+    os.chmod(script, 0o755)
+    one.extra = {dovecot.SERIES: one.extra[dovecot.SERIES] + service % script}
+    one.write_config()
+    one.start()
+
+    def warned():
+        try:
+            with open(one.path("warned"), encoding="ascii") as file:
+                return file.read().splitlines()
+        except FileNotFoundError:
+            return []
+
+    wanted = []
+
+    def expect(*more):
+        wanted.extend("%s alice" % word for word in more)
+        dovecot.poll(lambda: len(warned()) >= len(wanted))
+        assert warned() == wanted
+
+    with one.imap() as client:
+        for _ in range(4):
+            client.append("INBOX", body(100))
+        expect()
+        client.append("INBOX", body(110))
+        expect("50")
+        client.append("INBOX", body(100))
+        client.logout()
+    assert deliver(one, (100, 100)) == [(250, b"")] * 2
+    expect("80")
+    with one.imap() as client:
+        client.select("INBOX")
+        client.command(b"STORE 1:5 +FLAGS.SILENT (\\Deleted)")
+        client.command(b"EXPUNGE")
+        expect("below")
+        client.append_many("INBOX", [(body(1, index), b"()", None)
+                                     for index in range(23)])
+        expect()
+        client.append("INBOX", body(1))
+        expect("many")
+        client.logout()
+    one.wait_sessions()
+    assert warned() == wanted
+
+
+# -- the README's examples
+
+README = os.path.join(os.path.dirname(__file__), "..", "..", "README.md")
+
+
+def readme(after):
+    """The block for this series that follows these words in the chapter."""
+    with open(README, encoding="utf-8") as file:
+        chapter = re.split(r"^## ", file.read(), flags=re.M)
+    text = next(part for part in chapter if part.startswith("Quota\n"))
+    assert text.count(after) == 1, after
+    for block in re.findall(r"^```\n(.*?)^```\n", text.split(after)[1],
+                            re.M | re.S):
+        if block.startswith("# %s\n" % dovecot.SERIES):
+            return block
+    raise AssertionError(after)
+
+
+def example(server, driver, title, fields=(), start=True):
+    """A server with the README's configuration, and for bob userdb fields
+    that make the limits so small that they can be reached."""
+    text = readme("It needs three plugins") + readme("**%s" % title)
+    one = server(driver, plugins=(), rules=ARCHIVE_RULE, userdb="sql",
+                 users={"alice": [], "bob": list(fields)}, extra=text,
+                 start=start)
+    one.expect_error("Quota exceeded")
+    return one
+
+
+def limits(one, mailbox, user="alice"):
+    with one.imap(user) as client:
+        answer = quota.quotaroot(client, mailbox)
+        client.logout()
+    return {root: {name: value[1] for name, value in resources.items()}
+            for root, resources in answer.items()}
+
+
+def refusal(one, mailbox, user="bob", kilos=50):
+    """How many messages of so many kilobytes fit."""
+    with one.imap(user) as client:
+        client.command(b"CREATE", imap.quote(mailbox), check=False)
+        for count in range(40):
+            result = client.append(mailbox, body(kilos, count), check=False)
+            if result.status != "OK":
+                assert result.text.startswith("[OVERQUOTA]")
+                client.logout()
+                return count
+        client.logout()
+        return None
+
+
 def old(one, user, count=20):
     one.fill([common.letter(400, index=index, kind=mails.html)
               for index in range(count)], user=user)
+
+
+def archived(one, user="bob"):
+    old(one, user)
+    one.doveadm("retention", "run", "-u", user)
+    rows = json.loads(one.doveadm("-f", "json", "retention", "status", "-u",
+                                  user, "-m", "Archive/*").out)
+    assert sum(int(row["messages"]) for row in rows) == 20
+    return (sum(int(row["stored"]) for row in rows),
+            sum(int(row["size"]) for row in rows))
+
+
+def by_series(old_one, new):
+    return new if dovecot.IS_24 else old_one
+
+
+def test_example_one_limit(server, driver):
+    one = example(server, driver, "One limit for all", by_series(
+        ["quota_rule=*:storage=1M", "quota_rule2=Trash:storage=+200k"],
+        ["quota_storage_size=1M",
+         "namespace/inbox/mailbox/Trash/quota_storage_extra=200k"]))
+    assert limits(one, "INBOX") == {"User quota": {"STORAGE": 10 << 20}}
+    stored, size = archived(one)
+    assert stored < size
+    assert quota.reported(one, "bob")[0] == quota.kilobytes(stored)
+    room = (1 << 20) - stored
+    assert refusal(one, "INBOX") == room // len(body(50))
+    assert refusal(one, "Trash", kilos=100) in (1, 2)
+    # what is in Trash is above the limit of all others
+    assert deliver(one, (1,), "bob")[0][0] == 552
+
+
+def test_example_free_archive(server, driver):
+    one = example(server, driver, "The archive is free", by_series(
+        ["quota_rule=*:storage=1M"], ["quota_storage_size=1M"]))
+    assert limits(one, "INBOX") == {"User quota": {"STORAGE": 2 << 20}}
+    archived(one)
+    assert quota.reported(one, "bob") == (0, 0)
+    assert refusal(one, "INBOX") == (1 << 20) // len(body(50))
+    assert refusal(one, "Archive/2001") is None
+
+
+def test_example_archive_root(server, driver):
+    one = example(server, driver, "The archive has its own", by_series(
+        ["quota_rule=*:storage=300k", "quota2_rule=*:storage=1M"],
+        ["quota/User quota/quota_storage_size=300k",
+         "quota/Archive quota/quota_storage_size=1M"]))
+    assert limits(one, "INBOX") == {"User quota": {"STORAGE": 2 << 20}}
+    with one.imap() as client:
+        client.create("Archive/2001")
+        client.logout()
+    assert limits(one, "Archive/2001") == {
+        "Archive quota": {"STORAGE": 20 << 20}}
+    stored, _ = archived(one)
+    assert quota.reported(one, "bob") == (0, 0)
+    assert quota.reported(one, "bob", "Archive quota") == (
+        quota.kilobytes(stored), 20)
+    assert refusal(one, "INBOX") == (300 << 10) // len(body(50))
+    # on disk lines end with LF alone
+    size = len(body(50).replace(b"\r\n", b"\n"))
+    assert refusal(one, "Archive/2001") == ((1 << 20) - stored) // size
+
+
+def test_example_messages(server, driver):
+    one = example(server, driver, "Message limits", by_series(
+        ["quota_rule=*:storage=10M:messages=25"],
+        ["quota_message_count=25"]))
+    assert limits(one, "INBOX") == {"User quota": {
+        "STORAGE": 10 << 20, "MESSAGE": 100000}}
+    archived(one)
+    assert quota.reported(one, "bob")[1] == 20
+    assert refusal(one, "INBOX", kilos=1) == 5
+
+
+# -- wrong values
+
+def spoil(one, user="alice"):
+    """Make wrong, in all index files, what Dovecot and we have added up: the
+    mailboxes' sizes and the archive's stored sizes. The server is stopped by
+    this. Returns how many mailboxes have a wrong size now, and how many a
+    wrong stored size."""
+    boxes = json.loads(one.doveadm(
+        "-f", "json", "mailbox", "status", "-u", user,
+        "messages uidnext vsize", "*").out)
+    rows = json.loads(one.doveadm("-f", "json", "retention", "status", "-u",
+                                  user).out)
+    stored = {row["mailbox"]: int(row["stored"]) for row in rows}
+    one.stop()
+    found = set(), set()
+    for folder, _, names in os.walk(one.mail_dir(user)):
+        for name in names:
+            if "index" not in name or "cache" in name:
+                continue
+            path = os.path.join(folder, name)
+            with open(path, "rb") as file:
+                data = file.read()
+            changed = data
+            for box in boxes:
+                messages = int(box["messages"])
+                if messages == 0:
+                    continue
+                # struct mailbox_index_vsize
+                changed = replace(changed, box["mailbox"], found[0], re.escape(
+                    struct.pack("=Q", int(box["vsize"]))) + re.escape(
+                        struct.pack("=II", int(box["uidnext"]) - 1, messages)))
+                # struct retention_stored_sum
+                changed = replace(changed, box["mailbox"], found[1], re.escape(
+                    struct.pack("=Q", stored[box["mailbox"]])) + b".{8}" +
+                        re.escape(struct.pack("=II", messages,
+                                              int(box["uidnext"]))))
+            if changed != data:
+                with open(path, "r+b") as file:
+                    file.write(changed)
+    return len(found[0]), len(found[1])
+
+
+WRONG = 1 << 20
+
+
+def replace(data, name, found, pattern):
+    def more(match):
+        found.add(name)
+        value, = struct.unpack("=Q", match.group()[:8])
+        return struct.pack("=Q", value + WRONG) + match.group()[8:]
+
+    return re.sub(pattern, more, data, flags=re.S)
+
+
+def test_recalc_mends(server, driver):
+    """doveadm quota recalc mends the sums that Dovecot and we keep."""
+    one = quota.make(server, driver)
+    old(one, "alice", 10)
+    one.retention("run")
+    with one.imap() as client:
+        client.create("Work")
+        client.logout()
+    one.fill([common.letter(0, index=i) for i in range(3)], "Work")
+    one.fill([common.letter(0, index=i) for i in range(3)])
+    right = quota.assert_exact(one)
+    boxes, archives = spoil(one)
+    assert (boxes, archives) == (3, 1)
+    one.start()
+    wrong = quota.reported(one)[0]
+    total = sum(part[0] for part in right.values())
+    assert wrong > quota.kilobytes(total) + 2 * 1000
+    one.doveadm("quota", "recalc", "-u", "alice")
+    assert quota.assert_exact(one) == right
+
+
+@pytest.mark.parametrize("driver", ("maildir", "sdbox"))
+def test_recalc_of_restored_files(server, driver):
+    """Somebody restores archived files as they were before they were
+    compressed: recalc looks at them anew."""
+    one = quota.make(server, driver)
+    with one.imap() as client:
+        client.create("Archive/2001")
+        client.logout()
+    one.fill([common.letter(400, index=i, kind=mails.html)
+              for i in range(5)], "Archive/2001")
+    before = quota.assert_exact(one)
+    one.wait_sessions()
+    plain = {}
+    for path in one.mail_files():
+        with open(path, "rb") as file:
+            plain[path] = file.read()
+    one.retention("run")
+    after = quota.assert_exact(one)
+    assert after["archive"][0] < before["archive"][0]
+    one.stop()
+    for path, data in plain.items():
+        with open(path, "wb") as file:
+            file.write(data)
+    one.start()
+    assert quota.reported(one)[0] == quota.kilobytes(after["archive"][0])
+    one.doveadm("quota", "recalc", "-u", "alice")
+    assert quota.assert_exact(one) == before
+
+
+def test_old_list_index(server, driver):
+    """The mailbox list index is put back to an older state: what changed since
+    is noticed as the mailboxes are opened, at the latest by recalc."""
+    one = quota.make(server, driver)
+    with one.imap() as client:
+        client.create("Work")
+        client.logout()
+    one.fill([common.letter(0, index=i) for i in range(3)], "Work")
+    old(one, "alice", 10)
+    quota.assert_exact(one)
+    one.stop()
+    saved = {}
+    for name in os.listdir(one.mail_dir()):
+        if name.startswith("dovecot.list.index"):
+            path = os.path.join(one.mail_dir(), name)
+            with open(path, "rb") as file:
+                saved[path] = file.read()
+    assert saved != {}
+    one.start()
+    one.fill([common.letter(0, index=9)], "Work")
+    one.retention("run")
+    right = quota.assert_exact(one)
+    one.stop()
+    for name in os.listdir(one.mail_dir()):
+        if name.startswith("dovecot.list.index"):
+            os.unlink(os.path.join(one.mail_dir(), name))
+    for path, data in saved.items():
+        with open(path, "wb") as file:
+            file.write(data)
+        os.chown(path, dovecot.MAIL_UID, dovecot.MAIL_UID)
+    one.start()
+    one.doveadm("quota", "recalc", "-u", "alice")
+    assert quota.assert_exact(one) == right
 
 
 # -- doveadm retention status
@@ -630,6 +1027,23 @@ def test_status_total(server, driver, name):
     assert (both["bob"]["messages"], both["bob"]["quota"]) == ("0", "0")
 
 
+def test_status_total_namespaces(server, driver):
+    """Mailboxes of other private namespaces count as well, that with the name
+    of the prefix, too; a namespace that the root does not count does not."""
+    one = make(server, driver, "retention", SPACE_QUOTA,
+               namespaces=SPACES["second private"])
+    with one.imap() as client:
+        client.command(b"CREATE Other", check=False)
+        client.create("Other/Work")
+        fill(client, ("INBOX", "Other", "Other/Work"), 2, 10)
+        client.logout()
+    total, = status_rows(one, "-t")
+    assert total["messages"] == "6"
+    assert quota.kilobytes(int(total["quota"])) == quota.reported(one)[0]
+    assert {row["mailbox"] for row in status_rows(one)} >= {
+        "INBOX", "Other", "Other/Work"}
+
+
 def test_status_of_one_namespace(server):
     """A root that is for one namespace counts no other."""
     one = make(server, "sdbox", "retention", {
@@ -662,23 +1076,6 @@ def test_status_without_our_quota(server):
     assert (total["quota"], total["messages"]) == ("-", "1")
 
 
-def test_status_total_namespaces(server, driver):
-    """Mailboxes of other private namespaces count as well, that with the name
-    of the prefix, too; a namespace that the root does not count does not."""
-    one = make(server, driver, "retention", SPACE_QUOTA,
-               namespaces=SPACES["second private"])
-    with one.imap() as client:
-        client.command(b"CREATE Other", check=False)
-        client.create("Other/Work")
-        fill(client, ("INBOX", "Other", "Other/Work"), 2, 10)
-        client.logout()
-    total, = status_rows(one, "-t")
-    assert total["messages"] == "6"
-    assert quota.kilobytes(int(total["quota"])) == quota.reported(one)[0]
-    assert {row["mailbox"] for row in status_rows(one)} >= {
-        "INBOX", "Other", "Other/Work"}
-
-
 @pytest.mark.skipif(not dovecot.IS_24, reason="2.3 has no such roots")
 def test_roots_of_namespaces(server):
     """2.4: a root may stand in a namespace. It can be the archive's, and has
@@ -706,3 +1103,75 @@ def test_roots_of_namespaces(server):
     text = refused(one, "alice")
     assert "Nowhere" in text and "Live, Archive" in text
     one.expect_error("retention: ")
+
+
+def test_example_quota_status(server):
+    """The README's configuration for Postfix; a count that fails defers."""
+    port = dovecot.free_ports(1)[0]
+    one = example(server, "maildir", "One limit for all", by_series(
+        ["quota_rule=*:storage=100k", "quota_grace=0"],
+        ["quota_storage_size=100k", "quota_storage_grace=0"]), start=False)
+    block = readme("**Postfix** can")
+    assert block.count("12340") == 1
+    one.extra += block.replace("12340", str(port))
+    one.write_config()
+    one.start()
+    dovecot.poll(lambda: is_open(port))
+    assert quota.ask_status(port, "alice", 90000) == "action=DUNNO"
+    assert quota.ask_status(port, "nobody") == "action=DUNNO"
+    assert quota.ask_status(port, "bob", 90000) == "action=DUNNO"
+    refusal(one, "INBOX", kilos=20)
+    assert quota.ask_status(port, "bob", 90000) == (
+        "action=552 5.2.2 Mailbox is full")
+    # Dovecot 2.4.1 looks at the setting, but not at what it says
+    assert quota.ask_status(port, "bob", 110000) == "action=552 " + by_series(
+        "5.2.3 Message is too large", "5.2.2 Mailbox is full")
+    folder = break_count(one)
+    assert quota.ask_status(port).startswith("action=DEFER_IF_PERMIT ")
+    os.chmod(folder, 0o700)
+    one.expect_error(r"quota-status\)?: .*killed with signal 15")
+
+
+def test_example_warning(server):
+    """The README's quota_warning."""
+    one = example(server, "sdbox", "One limit for all", by_series(
+        ["quota_rule=*:storage=100k"], ["quota_storage_size=100k"]),
+        start=False)
+    path = one.path("warned")
+    with open(path, "w", encoding="ascii"):
+        os.chmod(path, 0o666)
+    with open(one.path("script"), "w", encoding="ascii") as file:
+        file.write("#!/bin/sh\necho \"$@\" >> %s\n" % path)
+    os.chmod(one.path("script"), 0o755)
+    one.extra += readme("there are two kinds of").replace(
+        "/usr/local/bin/quota-warning", one.path("script"))
+    one.write_config()
+    one.start()
+    refusal(one, "INBOX", kilos=9)
+    dovecot.poll(lambda: os.path.getsize(path) > 0)
+    with open(path, encoding="ascii") as file:
+        assert file.read() == "90 bob\n"
+
+
+@pytest.mark.parametrize("missing", ("retention", "retention_quota"))
+def test_missing_plugin(server, missing):
+    """Without one of the plugins nothing is counted wrongly: the session does
+    not start, and says why."""
+    one = quota.make(server, "sdbox", start=False)
+    one.plugins = tuple(name for name in one.plugins if name != missing)
+    if missing == "retention":
+        one.rules = {}
+    one.write_config()
+    one.start()
+    done = one.doveadm("quota", "get", "-u", "alice", check=False)
+    assert done.status != 0
+    assert "retention" in done.err
+    assert deliver_code(one) in (421, 451)
+    one.expect_error("retention")
+
+
+def deliver_code(one):
+    try:
+        return deliver(one, (1,))[0][0]
+    except smtplib.SMTPException as error:
+        return getattr(error, "smtp_code", 421)
