@@ -17,6 +17,7 @@
 #include "mail-storage-private.h"
 #include "mailbox-list-index.h"
 #include "mailbox-list-iter.h"
+#include "retention-box.h"
 #include "retention-stored.h"
 #include "retention-quota-filter.h"
 #include "retention-quota-inbox.h"
@@ -350,20 +351,15 @@ retention_quota_count_listed(struct retention_quota_counter *counter,
 	return ret;
 }
 
-/* A mailbox with the name of the namespace's prefix is in no list, and counts
-   like all others; Dovecot makes an exception for INBOX. */
 static int
 retention_quota_add_prefix(struct retention_quota_counter *counter,
 			   ARRAY_TYPE(retention_quota_stale) *stale,
 			   const char **error_r)
 {
-	const struct mail_namespace *ns = counter->ns;
+	const char *vname;
 
-	if (ns->prefix_len == 0 ||
-	    (ns->prefix_len == 6 && strncasecmp(ns->prefix, "INBOX", 5) == 0))
-		return 0;
-	return retention_quota_add_listed(counter,
-		t_strndup(ns->prefix, ns->prefix_len - 1), stale, error_r);
+	return !retention_namespace_get_prefix_box(counter->ns, &vname) ? 0 :
+		retention_quota_add_listed(counter, vname, stale, error_r);
 }
 
 static int

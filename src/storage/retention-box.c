@@ -32,6 +32,27 @@ static bool retention_namespace_has_inbox(const struct mail_namespace *ns)
 	return (ns->flags & NAMESPACE_FLAG_INBOX_USER) != 0;
 }
 
+bool retention_namespace_get_prefix_box(struct mail_namespace *ns,
+					const char **vname_r)
+{
+	const char *vname, *path, *inbox_path;
+
+	if (ns->prefix_len == 0)
+		return FALSE;
+	*vname_r = vname = t_strndup(ns->prefix, ns->prefix_len - 1);
+	if (strcasecmp(vname, "INBOX") == 0)
+		return FALSE;
+	if ((ns->flags & NAMESPACE_FLAG_INBOX_ANY) == 0)
+		return TRUE;
+	/* Maildir has them both at the root */
+	return mailbox_list_get_path(ns->list,
+			mailbox_list_get_storage_name(ns->list, vname),
+			MAILBOX_LIST_PATH_TYPE_MAILBOX, &path) > 0 &&
+		mailbox_list_get_path(ns->list, "INBOX",
+			MAILBOX_LIST_PATH_TYPE_MAILBOX, &inbox_path) > 0 &&
+		strcmp(path, inbox_path) != 0;
+}
+
 /* The mailbox that POP3 opens. */
 static bool
 retention_box_is_pop3(const struct mail_namespace *ns, const char *vname)
@@ -145,8 +166,6 @@ retention_boxes_add(struct retention_boxes_context *ctx,
 		array_push_back(ctx->boxes, &rbox);
 }
 
-/* The list of the namespace does not have the mailbox whose name is the
-   namespace's prefix. With the prefix INBOX/ that is the user's INBOX. */
 static void
 retention_boxes_add_prefix(struct retention_boxes_context *ctx,
 			   struct mail_namespace *ns)
@@ -155,10 +174,8 @@ retention_boxes_add_prefix(struct retention_boxes_context *ctx,
 	struct mailbox *box;
 	const char *vname;
 
-	if (ns->prefix_len == 0 ||
-	    (ns->prefix_len == 6 && strncasecmp(ns->prefix, "INBOX", 5) == 0))
+	if (!retention_namespace_get_prefix_box(ns, &vname))
 		return;
-	vname = t_strndup(ns->prefix, ns->prefix_len - 1);
 	box = mailbox_alloc(ns->list, vname, MAILBOX_FLAG_READONLY);
 	if (mailbox_exists(box, FALSE, &existence) == 0 &&
 	    existence == MAILBOX_EXISTENCE_SELECT)

@@ -36,6 +36,12 @@ ARRAY_DEFINE_TYPE(retention_box, struct retention_box *);
 bool retention_namespace_is_own(const struct mail_namespace *ns,
 				const struct mail_user *user);
 
+/* Get the name of the mailbox that is called like the namespace's prefix, and
+   that is in no list. Returns FALSE if there can't be one: there is no prefix,
+   or INBOX is what has its name. */
+bool retention_namespace_get_prefix_box(struct mail_namespace *ns,
+					const char **vname_r);
+
 /* Add the templates of the user's archive mailboxes; there are none without a
    rule that archives. They live as long as the settings. */
 void retention_archive_templates(const struct retention_settings *set,

@@ -359,6 +359,9 @@ SPACES = {
         "2.4": "namespace inbox {\n  inbox = yes\n  separator = .\n"
                "  prefix = INBOX.\n}\n"},
 }
+SPACES["prefix of INBOX's"] = {
+    series: "namespace inbox {\n  inbox = yes\n  separator = /\n"
+            "  prefix = Other/\n}\n" for series in ("2.3", "2.4")}
 SPACE_BOXES = {"prefix": ("INBOX.Trash", "INBOX.Archive.2001")}
 SPACE_QUOTA = {
     "2.3": text_23("quota_rule = *:storage=700k", "quota_grace = 0"),
@@ -369,7 +372,8 @@ SPACE_NAMES = ("Work", "Other", "Other/Work", "Other/Trash")
 
 
 @pytest.mark.parametrize("name", [name for name in SPACES if name not in
-                                  ("alias", "same place")])
+                                  ("alias", "same place",
+                                   "prefix of INBOX's")])
 def test_namespaces(server, driver, name):
     """Which namespaces a root counts: as with count. The mailbox that has the
     name of a namespace's prefix counts, too."""
@@ -389,6 +393,23 @@ def test_aliases(server, driver, name):
         return answers[-1]
 
     compare(server, driver, SPACE_QUOTA, namespaces=SPACES[name], steps=steps)
+
+
+def test_prefix_of_inbox(server, driver):
+    """A mailbox called like the prefix of the namespace that INBOX is in: with
+    Maildir it is INBOX, which counts once (with count, twice)."""
+    one = quota.make(server, driver, start=False)
+    one.namespaces = SPACES["prefix of INBOX's"]
+    one.write_config()
+    one.start()
+    one.fill([mails.make(mails.plain, index) for index in range(3)])
+    with one.imap() as client:
+        client.command(b"CREATE Other", check=False)
+        client.append("Other", body(1))
+        client.logout()
+    assert quota.reported(one)[1] == 4
+    rows = one.retention("status", fmt="json").json()
+    assert sum(int(row["messages"]) for row in rows) == 4
 
 
 SHARED = namespaces(
