@@ -398,11 +398,13 @@ def test_killed_runs(server, driver):
             process.kill()
             process.communicate()
         common.remove_locks(one)
-        quota.assert_exact(one)
+        quota.assert_exact(one, killed=True)
     one.retention("run")
-    sums = quota.assert_exact(one)
-    # that no run leaves a copy behind is another test's matter
-    assert sums["archive"][1] >= 120 and sums["live"][1] == 0
+    sums = quota.assert_exact(one, killed=True)
+    assert sums["live"][1] == 0
+    # mdbox's repair may bring back what was moved, which is moved once more
+    assert sums["archive"][1] == 120 or (driver == "mdbox" and
+                                         sums["archive"][1] > 120)
     one.expect_error("rebuil|Rebuil|map|stale|lock|Log synchronization|"
                      "Corrupt|corrupt|fscking|mdbox|dbox")
 
