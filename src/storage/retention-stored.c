@@ -30,6 +30,25 @@ static uint32_t retention_stored_list_ext_id(struct mailbox_list *list)
 				       sizeof(uint64_t));
 }
 
+/* Returns the record's data, NULL if there is none, or of another size as
+   records of a damaged index may be. */
+static const void *
+retention_stored_lookup_ext(struct mail_index_view *view, uint32_t seq,
+			    uint32_t ext_id, size_t size)
+{
+	struct mail_index_map *map;
+	const void *data;
+	uint32_t hdr_size;
+	uint16_t record_size, record_align;
+
+	mail_index_lookup_ext_full(view, seq, ext_id, &map, &data, NULL);
+	if (data == NULL)
+		return NULL;
+	mail_index_ext_get_size(map, ext_id, &hdr_size, &record_size,
+				&record_align);
+	return record_size == size ? data : NULL;
+}
+
 /* Open a view of the latest state of the list's index. Returns 1 if ok, 0 if
    the list has no index, -1 on error. */
 static int retention_stored_list_view(struct mailbox_list *list,
@@ -68,8 +87,8 @@ bool retention_stored_list_lookup(struct mailbox_list *list,
 	struct retention_stored_sum sum;
 	const void *data;
 
-	mail_index_lookup_ext(view, seq, retention_stored_list_ext_id(list),
-			      &data, NULL);
+	data = retention_stored_lookup_ext(view, seq,
+		retention_stored_list_ext_id(list), sizeof(sum));
 	if (data == NULL)
 		return FALSE;
 	memcpy(&sum, data, sizeof(sum));
@@ -121,14 +140,11 @@ int retention_stored_begin_changes(struct mail_user *user,
 
 void retention_stored_set(struct mail *mail, uint64_t size)
 {
-	uint32_t value = size;
-
 	/* larger ones are looked up each time */
-	if (size > 0 && size < UINT32_MAX) {
-		mail_index_update_ext(mail->transaction->itrans, mail->seq,
-				      retention_stored_ext_id(mail->box),
-				      &value, NULL);
-	}
+	uint32_t value = size < UINT32_MAX ? size : 0;
+
+	mail_index_update_ext(mail->transaction->itrans, mail->seq,
+			      retention_stored_ext_id(mail->box), &value, NULL);
 }
 
 void retention_stored_set_looked(struct mail *mail)
@@ -146,8 +162,10 @@ void retention_stored_set_looked(struct mail *mail)
 struct retention_stored_context {
 	const struct retention_driver *driver;
 	uint32_t ext_id;
-	/* The user is locked by us: what is learnt can be kept. */
-	bool locked;
+	/* No run was in progress when the sum was begun, and the generation was
+	   this: what is learnt can be kept if it is so at the end, too. */
+	bool keep;
+	uint64_t generation;
 };
 
 /* Returns 1 if ok, 0 if the message is gone, -1 on error. */
@@ -172,7 +190,7 @@ retention_stored_get_mail(struct retention_stored_context *ctx,
 		*error_r = retention_box_error(mail->box);
 		ret = -1;
 	}
-	if (ret > 0 && ctx->locked) {
+	if (ret > 0 && ctx->keep) {
 		/* A run may still compress those that none has seen, and
 		   those that it put off. */
 		retention_record_get(mail, &rec);
@@ -196,8 +214,11 @@ retention_stored_sum_up(struct retention_stored_context *ctx,
 
 	*bytes_r = 0;
 	for (seq = 1; seq <= messages && ret >= 0; seq++) T_BEGIN {
-		mail_index_lookup_ext(t->view, seq, ctx->ext_id, &data, NULL);
-		kept = data == NULL ? 0 : *(const uint32_t *)data;
+		data = retention_stored_lookup_ext(t->view, seq, ctx->ext_id,
+						   sizeof(kept));
+		kept = 0;
+		if (data != NULL)
+			memcpy(&kept, data, sizeof(kept));
 		if (kept != 0)
 			*bytes_r += kept;
 		else {
@@ -215,37 +236,76 @@ retention_stored_sum_up(struct retention_stored_context *ctx,
 	return ret < 0 ? -1 : 0;
 }
 
-/* Keep the sum in the list index. Nothing is lost if that fails. */
+/* Keep the sum in the view of the list index. */
 static void
-retention_stored_list_set(struct mailbox *box, struct retention_stored_sum *sum)
+retention_stored_list_set(struct mailbox *box, struct mail_index_view *view,
+			  const struct retention_stored_sum *sum)
 {
 	struct mailbox_list_index_node *node;
 	struct mail_index_transaction *trans;
-	struct mail_index_view *view;
 	uint32_t seq;
 
-	if (mailbox_list_index_refresh(box->list) < 0)
-		return;
 	node = mailbox_list_index_lookup(box->list, box->name);
-	if (node == NULL || retention_stored_list_view(box->list, &view) <= 0)
+	if (node == NULL || !mail_index_lookup_seq(view, node->uid, &seq))
 		return;
-	if (mail_index_lookup_seq(view, node->uid, &seq)) {
+	trans = mail_index_transaction_begin(view,
+				MAIL_INDEX_TRANSACTION_FLAG_EXTERNAL);
+	mail_index_update_ext(trans, seq,
+			      retention_stored_list_ext_id(box->list), sum,
+			      NULL);
+	(void)mail_index_transaction_commit(&trans);
+}
+
+/* Returns TRUE if no run is in progress. */
+static bool retention_stored_begin(struct mailbox *box, uint64_t *generation_r)
+{
+	struct mail_user *user = box->storage->user;
+	struct mail_index_view *view;
+	const char *error;
+	bool ok = FALSE;
+
+	if (INDEX_LIST_CONTEXT(box->list) == NULL ||
+	    retention_user_lock(user, 0, &error) <= 0)
+		return FALSE;
+	if (retention_stored_list_view(box->list, &view) > 0) {
+		*generation_r =
+			retention_stored_list_generation(box->list, view);
+		mail_index_view_close(&view);
+		ok = TRUE;
+	}
+	retention_user_unlock(user);
+	return ok;
+}
+
+/* Keep what was learnt, unless a run has begun meanwhile. The lock is not held
+   while the messages are looked at: with many of them a run would give up
+   waiting. Nothing is lost if this fails. */
+static void
+retention_stored_keep(struct retention_stored_context *ctx, struct mailbox *box,
+		      struct mailbox_transaction_context **t,
+		      struct retention_stored_sum *sum)
+{
+	struct mail_user *user = box->storage->user;
+	struct mail_index_view *view;
+	const char *error;
+
+	if (retention_user_lock(user, 0, &error) <= 0)
+		return;
+	if (mailbox_list_index_refresh(box->list) == 0 &&
+	    retention_stored_list_view(box->list, &view) > 0) {
 		sum->generation =
 			retention_stored_list_generation(box->list, view);
-		trans = mail_index_transaction_begin(view,
-				MAIL_INDEX_TRANSACTION_FLAG_EXTERNAL);
-		mail_index_update_ext(trans, seq,
-				      retention_stored_list_ext_id(box->list),
-				      sum, NULL);
-		(void)mail_index_transaction_commit(&trans);
+		if (sum->generation == ctx->generation &&
+		    mailbox_transaction_commit(t) == 0)
+			retention_stored_list_set(box, view, sum);
+		mail_index_view_close(&view);
 	}
-	mail_index_view_close(&view);
+	retention_user_unlock(user);
 }
 
 int retention_stored_get(struct mailbox *box, uint64_t *bytes_r,
 			 const char **error_r)
 {
-	struct mail_user *user = box->storage->user;
 	struct retention_stored_context ctx = {
 		.driver = retention_driver_find(box->storage),
 		.ext_id = retention_stored_ext_id(box),
@@ -253,11 +313,9 @@ int retention_stored_get(struct mailbox *box, uint64_t *bytes_r,
 	struct retention_stored_sum sum;
 	struct mailbox_transaction_context *t;
 	struct mailbox_status status;
-	const char *error;
 	int ret;
 
-	ctx.locked = INDEX_LIST_CONTEXT(box->list) != NULL &&
-		retention_user_lock(user, 0, &error) > 0;
+	ctx.keep = retention_stored_begin(box, &ctx.generation);
 	mailbox_get_open_status(box, STATUS_MESSAGES | STATUS_UIDNEXT |
 				STATUS_UIDVALIDITY, &status);
 	i_zero(&sum);
@@ -268,15 +326,10 @@ int retention_stored_get(struct mailbox *box, uint64_t *bytes_r,
 				      "retention: stored sizes");
 	ret = retention_stored_sum_up(&ctx, t, status.messages, &sum.bytes,
 				      error_r);
-	if (mailbox_transaction_commit(&t) < 0 && ret == 0) {
-		*error_r = retention_box_error(box);
-		ret = -1;
-	}
-	if (ctx.locked) {
-		if (ret == 0)
-			retention_stored_list_set(box, &sum);
-		retention_user_unlock(user);
-	}
+	if (ret == 0 && ctx.keep)
+		retention_stored_keep(&ctx, box, &t, &sum);
+	if (t != NULL)
+		mailbox_transaction_rollback(&t);
 	*bytes_r = sum.bytes;
 	return ret;
 }
