@@ -49,6 +49,15 @@ static const struct test_sequence {
 		{ 1, 100, N, 0 }, { 2, 0, N, 0 } } },
 	{ "a limit that was lowered", {
 		{ 1, 500, N, 0 }, { 2, 1000, R, 90 }, { 3, 500, B, 0 } } },
+	{ "a usage that was recalculated, to more and to less", {
+		{ 1, 790, N, 0 }, { 2, 2500, R, 90 }, { 3, 890, N, 90 },
+		{ 4, 830, N, 80 }, { 5, 0, B, 0 } } },
+	{ "down to the lower level and up again within the interval", {
+		{ 1, 920, R, 90 }, { 2, 840, N, 80 }, { 3, 920, N, 80 },
+		{ 26, 920, R, 90 } } },
+	{ "held back, and then below: nothing to tell", {
+		{ 1, 820, R, 80 }, { 2, 700, B, 0 }, { 3, 820, N, 0 },
+		{ 4, 700, N, 0 }, { 30, 700, N, 0 } } },
 };
 
 static void test_warning_sequences(void)
@@ -92,62 +101,62 @@ static void test_warning_clock(void)
 	test_end();
 }
 
-static const struct {
-	const char *key, *value;
-	bool valid;
-} values[] = {
-	{ "retention_quota_archive", "stored", TRUE },
-	{ "retention_quota_archive", "none", TRUE },
-	{ "retention_quota_archive", "", FALSE },
-	{ "retention_quota_on_error", "tempfail", TRUE },
-	{ "retention_quota_on_error", "yes", FALSE },
-	{ "retention_quota_relief", "yes", TRUE },
-	{ "retention_quota_relief", "maybe", FALSE },
-	{ "retention_quota_relief_target", "1", TRUE },
-	{ "retention_quota_relief_target", "100%", TRUE },
-	{ "retention_quota_relief_target", "0", FALSE },
-	{ "retention_quota_relief_target", "101", FALSE },
-	{ "retention_quota_relief_target", "90x", FALSE },
-	{ "retention_quota_relief_time", "30s", TRUE },
-	{ "retention_quota_relief_time", "30", FALSE },
-	{ "retention_quota_warning", "", TRUE },
-	{ "retention_quota_warning", "80 90", TRUE },
-	{ "retention_quota_warning", "80%, 90%", TRUE },
-	{ "retention_quota_warning", "1 2 3 4 5 6 7 8", TRUE },
-	{ "retention_quota_warning", "1 2 3 4 5 6 7 8 9", FALSE },
-	{ "retention_quota_warning", "90 80", FALSE },
-	{ "retention_quota_warning", "80 80", FALSE },
-	{ "retention_quota_warning", "120", FALSE },
-	{ "retention_quota_warning_hysteresis", "0", TRUE },
-	{ "retention_quota_warning_hysteresis", "51", FALSE },
-	{ "retention_quota_warning_interval", "12 hours", TRUE },
-	{ "retention_quota_warning_template", "/etc/notice", TRUE },
-	{ "retention_quota_warning_template", "notice", FALSE },
-};
-
-static void test_quota_values(void)
+static void test_warning_edges(void)
 {
 	struct retention_quota_settings set;
-	const char *error;
-	int ret;
+	struct retention_warning_state state;
 
-	test_begin("quota settings: what is allowed, and what is refused");
-	for (unsigned int i = 0; i < N_ELEMENTS(values); i++) {
-		retention_quota_settings_init(&set);
-		error = NULL;
-		ret = retention_quota_settings_set(&set,
-			pool_datastack_create(), values[i].key,
-			values[i].value, &error);
-		test_assert_idx(ret == (values[i].valid ? 1 : -1), i);
-		test_assert_idx((error == NULL) == values[i].valid, i);
-	}
-	test_assert(retention_quota_settings_set(&set, pool_datastack_create(),
-		"retention_quota_nothing", "", &error) == 0);
+	test_begin("warning: the edges of level, hysteresis and interval");
 	retention_quota_settings_init(&set);
-	set.archive_root = "Archive";
-	test_assert(retention_quota_settings_check(&set, &error) == 0);
-	set.archive = RETENTION_QUOTA_ARCHIVE_NONE;
-	test_assert(retention_quota_settings_check(&set, &error) < 0);
+	set.levels[set.levels_count++] = 80;
+	set.warning_hysteresis = 5;
+	set.warning_interval = HOUR;
+	i_zero(&state);
+	test_assert(retention_warning_judge(&set, 799, 5000, &state) == N);
+	test_assert(retention_warning_judge(&set, 800, 5000, &state) == R);
+	test_assert(state.noticed == 5000 && state.noticed_level == 80);
+	/* exactly the hysteresis below is not below by more */
+	test_assert(retention_warning_judge(&set, 750, 5000, &state) == N);
+	test_assert(retention_warning_judge(&set, 749, 5000, &state) == B);
+	test_assert(state.noticed == 5000 && state.noticed_level == 80);
+	test_assert(retention_warning_judge(&set, 800, 5000 + HOUR - 1,
+					    &state) == N);
+	test_assert(retention_warning_judge(&set, 800, 5000 + HOUR,
+					    &state) == R);
+	test_assert(state.noticed == 5000 + HOUR);
+	test_end();
+
+	test_begin("warning: without hysteresis and interval each crossing");
+	set.warning_hysteresis = set.warning_interval = 0;
+	i_zero(&state);
+	test_assert(retention_warning_judge(&set, 800, 5000, &state) == R);
+	test_assert(retention_warning_judge(&set, 800, 5000, &state) == N);
+	test_assert(retention_warning_judge(&set, 799, 5000, &state) == B);
+	test_assert(retention_warning_judge(&set, 800, 5000, &state) == R);
+	test_end();
+}
+
+static void test_warning_other_levels(void)
+{
+	struct retention_quota_settings set;
+	struct retention_warning_state state = {
+		.level = 80, .noticed_level = 80, .noticed = 5000,
+	};
+
+	test_begin("warning: levels that are set otherwise than before");
+	retention_quota_settings_init(&set);
+	set.levels[set.levels_count++] = 90;
+	/* within the hysteresis of the level that there was */
+	test_assert(retention_warning_judge(&set, 820, 5001, &state) == N);
+	test_assert(state.level == 80);
+	test_assert(retention_warning_judge(&set, 900, 5001, &state) == R);
+	test_assert(state.level == 90);
+	set.levels[0] = 50;
+	test_assert(retention_warning_judge(&set, 849, 5002, &state) == N);
+	test_assert(state.level == 50);
+	set.levels_count = 0;
+	test_assert(retention_warning_judge(&set, 400, 5003, &state) == B);
+	test_assert(state.level == 0);
 	test_end();
 }
 
@@ -156,7 +165,8 @@ int main(void)
 	static void (*const test_functions[])(void) = {
 		test_warning_sequences,
 		test_warning_clock,
-		test_quota_values,
+		test_warning_edges,
+		test_warning_other_levels,
 		NULL
 	};
 	return test_run(test_functions);

@@ -158,7 +158,9 @@ int retention_pop3_session_lock(struct retention_pop3_session *session)
 	const char *error;
 	int ret;
 
-	if (!session->configured || session->lock != NULL)
+	/* runs and notices about the quota take messages out of INBOX */
+	if ((!session->configured && session->set->quota.levels_count == 0) ||
+	    session->lock != NULL)
 		return 0;
 	ret = retention_session_lock_shared(session->user, &session->lock,
 					    &error);

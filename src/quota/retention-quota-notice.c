@@ -1,10 +1,5 @@
 /* Copyright (c) 2026 dovecot-retention authors, see the included COPYING file */
 
-/* The template has the notice about a level that was reached and, after a line
-   that is "===", the one for when the usage is below all levels again. Each is
-   a line "Subject: ...", an empty line and the text. {user}, {root}, {percent},
-   {usage}, {limit}, {messages}, {messages_limit} and {archive} are replaced. */
-
 #include "lib.h"
 #include "array.h"
 #include "guid.h"
@@ -18,8 +13,9 @@
 #include "read-full.h"
 #include "str.h"
 #include "str-sanitize.h"
-#include "unichar.h"
 #include "retention-box.h"
+#include "retention-notice.h"
+#include "retention-session.h"
 #include "retention-user.h"
 #include "retention-quota-notice.h"
 
@@ -29,8 +25,6 @@
 #include <unistd.h>
 
 #define RETENTION_NOTICE_HEADER "X-Retention-Quota-Notice"
-#define RETENTION_NOTICE_SEPARATOR "\n===\n"
-#define RETENTION_NOTICE_SUBJECT "Subject: "
 #define RETENTION_NOTICE_MAX_SIZE (64 * 1024)
 
 static const char retention_notice_built_in[] =
@@ -43,7 +37,7 @@ static const char retention_notice_built_in[] =
 	"\n"
 	"When it is full, new mail will be refused. Please delete what you no\n"
 	"longer need, and empty the trash.\n"
-	RETENTION_NOTICE_SEPARATOR
+	"===\n"
 	"Subject: Your mailbox has room again\n"
 	"\n"
 	"Hello {user},\n"
@@ -53,176 +47,104 @@ static const char retention_notice_built_in[] =
 
 /* Returns the template file's text, NULL with error_r. */
 static const char *
-retention_notice_read(const char *path, const char **error_r)
+retention_notice_read(const char *path, size_t *size_r, const char **error_r)
 {
-	struct stat st;
 	const char *text = NULL;
+	struct stat st;
 	char *data;
-	int fd;
+	int fd, ret;
 
-	fd = open(path, O_RDONLY);
+	/* opening a FIFO would wait for somebody to write to it */
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (fd == -1) {
-		*error_r = t_strdup_printf("open() failed: %m");
+		*error_r = t_strdup_printf("can't be used: open() failed: %m");
 		return NULL;
 	}
 	if (fstat(fd, &st) < 0)
-		*error_r = t_strdup_printf("fstat() failed: %m");
+		*error_r = t_strdup_printf("can't be used: fstat() failed: %m");
+	else if (!S_ISREG(st.st_mode))
+		*error_r = "is not a file";
 	else if (st.st_size > RETENTION_NOTICE_MAX_SIZE)
-		*error_r = "is too large";
+		*error_r = "is too large (at most 64 KB are allowed)";
 	else {
-		data = t_malloc0(st.st_size + 1);
-		if (read_full(fd, data, st.st_size) <= 0)
-			*error_r = t_strdup_printf("read() failed: %m");
-		else if (!uni_utf8_str_is_valid(data))
-			*error_r = "is not UTF-8";
+		data = t_malloc_no0(st.st_size + 1);
+		ret = read_full(fd, data, st.st_size);
+		if (ret < 0) {
+			*error_r = t_strdup_printf(
+				"can't be used: read() failed: %m");
+		} else if (ret == 0)
+			*error_r = "was changed while it was read";
 		else
 			text = data;
 	}
 	i_close_fd(&fd);
+	*size_r = st.st_size;
 	return text;
 }
 
-/* The part of the template that is for the notice. Returns NULL with error_r if
-   there is none that can be used. */
-static const char *
-retention_notice_part(const char *text, enum retention_warning warning,
-		      const char **error_r)
+/* Returns 0 with the template's parts, -1 with error_r. */
+static int
+retention_notice_read_template(const char *path, enum retention_warning warning,
+			       const char **subject_r, const char **body_r,
+			       const char **error_r)
 {
-	const char *sep = strstr(text, RETENTION_NOTICE_SEPARATOR);
-	const char *part;
+	const char *text;
+	size_t size;
 
-	if (warning == RETENTION_WARNING_REACHED)
-		part = sep == NULL ? text : t_strdup_until(text, sep + 1);
-	else if (sep == NULL) {
-		*error_r = "has no second part after a line that is ===";
-		return NULL;
-	} else
-		part = sep + strlen(RETENTION_NOTICE_SEPARATOR);
-	if (strncmp(part, RETENTION_NOTICE_SUBJECT,
-		    strlen(RETENTION_NOTICE_SUBJECT)) != 0 ||
-	    strstr(part, "\n\n") == NULL) {
-		*error_r = "does not begin with a line Subject: and an empty "
-			"line";
-		return NULL;
-	}
-	return part;
+	text = retention_notice_read(path, &size, error_r);
+	if (text == NULL)
+		return -1;
+	return retention_notice_parse(text, size, warning, subject_r, body_r,
+				      error_r);
 }
 
-static const char *
-retention_notice_template(struct mail_user *user,
-			  enum retention_warning warning)
+static void
+retention_notice_get_template(struct mail_user *user,
+			      enum retention_warning warning,
+			      const char **subject_r, const char **body_r)
 {
 	const struct retention_user *ruser = retention_user_get(user);
-	const char *path = ruser->set->quota.warning_template;
-	const char *text, *part = NULL, *error;
+	const char *error, *path = ruser->set->quota.warning_template;
 
 	if (*path != '\0') {
-		text = retention_notice_read(path, &error);
-		if (text != NULL)
-			part = retention_notice_part(text, warning, &error);
-		if (part == NULL) {
-			e_error(ruser->event, "retention_quota_warning_template"
-				"=%s %s - using the text that is built in",
-				path, error);
-		}
+		if (retention_notice_read_template(path, warning, subject_r,
+						   body_r, &error) == 0)
+			return;
+		e_error(ruser->event, "retention_quota_warning_template=%s %s "
+			"- using the text that is built in", path, error);
 	}
-	if (part == NULL) {
-		part = retention_notice_part(retention_notice_built_in,
-					     warning, &error);
-	}
-	i_assert(part != NULL);
-	return part;
+	if (retention_notice_parse(retention_notice_built_in,
+				   sizeof(retention_notice_built_in) - 1,
+				   warning, subject_r, body_r, &error) < 0)
+		i_unreached();
 }
 
-static const char *retention_notice_size(uint64_t size)
-{
-	static const char *const units[] = { "B", "KB", "MB", "GB", "TB" };
-	double value = size;
-	unsigned int i = 0;
-
-	if (size == 0)
-		return "0 B";
-	for (; value >= 1024 && i + 1 < N_ELEMENTS(units); i++)
-		value /= 1024;
-	return t_strdup_printf(i == 0 ? "%.0f %s" : "%.1f %s", value, units[i]);
-}
-
-static const char *
-retention_notice_variable(struct mail_user *user,
-			  const struct retention_quota_notice *notice,
-			  const char *name)
-{
-	if (strcmp(name, "user") == 0)
-		return user->username;
-	if (strcmp(name, "root") == 0)
-		return notice->root;
-	if (strcmp(name, "percent") == 0)
-		return t_strdup_printf("%u", notice->percent);
-	if (strcmp(name, "usage") == 0)
-		return retention_notice_size(notice->usage);
-	if (strcmp(name, "limit") == 0)
-		return notice->limit == 0 ? "unlimited" :
-			retention_notice_size(notice->limit);
-	if (strcmp(name, "messages") == 0)
-		return t_strdup_printf("%"PRIu64, notice->messages);
-	if (strcmp(name, "messages_limit") == 0)
-		return notice->messages_limit == 0 ? "unlimited" :
-			t_strdup_printf("%"PRIu64, notice->messages_limit);
-	if (strcmp(name, "archive") == 0)
-		return retention_notice_size(notice->archive);
-	return NULL;
-}
-
-/* Replace the variables; what is not one stays. Lines end with CRLF. */
-static void
-retention_notice_expand(struct mail_user *user,
-			const struct retention_quota_notice *notice,
-			const char *text, string_t *dest)
-{
-	const char *end, *value;
-
-	for (; *text != '\0'; text++) {
-		value = NULL;
-		if (*text == '{' && (end = strchr(text, '}')) != NULL) {
-			value = retention_notice_variable(user, notice,
-				t_strdup_until(text + 1, end));
-		}
-		if (value != NULL) {
-			str_append(dest, value);
-			text = end;
-		} else if (*text == '\n') {
-			str_append(dest, "\r\n");
-		} else if (*text != '\r') {
-			str_append_c(dest, *text);
-		}
-	}
-}
-
+/* Lines end with LF; the storage makes of them what it wants. */
 static string_t *
 retention_notice_compose(struct mail_user *user,
-			 const struct retention_quota_notice *notice)
+			 const struct retention_notice *notice)
 {
-	const char *part = retention_notice_template(user, notice->warning);
-	const char *body = strstr(part, "\n\n");
-	string_t *subject = t_str_new(128), *str = t_str_new(1024);
+	string_t *expanded = t_str_new(128), *str = t_str_new(1024);
+	const char *subject, *body;
 
-	retention_notice_expand(user, notice,
-		t_strdup_until(part + strlen(RETENTION_NOTICE_SUBJECT), body),
-		subject);
-	str_printfa(str, "From: Mail system <postmaster@%s>\r\n"
-		    "To: <%s>\r\nDate: %s\r\nMessage-ID: <%s@%s>\r\n"
-		    "Auto-Submitted: auto-generated\r\n"
+	retention_notice_get_template(user, notice->warning, &subject, &body);
+	retention_notice_expand(expanded, subject, notice);
+	str_printfa(str, "From: Mail system <postmaster@%s>\n",
+		    my_hostdomain());
+	if (retention_notice_is_address(user->username))
+		str_printfa(str, "To: <%s>\n", user->username);
+	str_printfa(str, "Date: %s\nMessage-ID: <%s@%s>\n"
+		    "Auto-Submitted: auto-generated\n"
 		    RETENTION_NOTICE_HEADER": ",
-		    my_hostdomain(), str_sanitize(user->username, 256),
 		    message_date_create(time(NULL)), guid_generate(),
 		    my_hostdomain());
 	message_header_encode(str_sanitize(notice->root, 256), str);
-	str_append(str, "\r\nSubject: ");
-	message_header_encode(str_sanitize(str_c(subject), 512), str);
-	str_append(str, "\r\nMIME-Version: 1.0\r\n"
-		   "Content-Type: text/plain; charset=utf-8\r\n"
-		   "Content-Transfer-Encoding: 8bit\r\n\r\n");
-	retention_notice_expand(user, notice, body + 2, str);
+	str_append(str, "\nSubject: ");
+	message_header_encode(str_sanitize(str_c(expanded), 512), str);
+	str_append(str, "\nMIME-Version: 1.0\n"
+		   "Content-Type: text/plain; charset=utf-8\n"
+		   "Content-Transfer-Encoding: 8bit\n\n");
+	retention_notice_expand(str, body, notice);
 	return str;
 }
 
@@ -233,13 +155,9 @@ retention_notice_remove_former(struct mailbox *box,
 			       const struct retention_quota_state *state)
 {
 	struct mailbox_transaction_context *t;
-	struct mailbox_status status;
 	const char *value;
 	struct mail *mail;
 
-	mailbox_get_open_status(box, STATUS_UIDVALIDITY, &status);
-	if (state->uid == 0 || status.uidvalidity != state->uidvalidity)
-		return 0;
 	t = mailbox_transaction_begin(box, 0,
 				      "retention: former quota notice");
 	mail = mail_alloc(t, 0, NULL);
@@ -274,17 +192,15 @@ retention_notice_save_to(struct mailbox_transaction_context *t,
 	return ret;
 }
 
-/* Returns 0, or -1 with the mailbox's error set. */
+/* Returns 0 with the message noted in the state, or -1 with the mailbox's error
+   set. */
 static int retention_notice_save(struct mailbox *box, const string_t *text,
 				 struct retention_quota_state *state)
 {
-	struct retention_quota_state former = *state;
 	struct mail_transaction_commit_changes changes;
 	struct mailbox_transaction_context *t;
 	const struct seq_range *range;
 
-	if (mailbox_open(box) < 0 || mailbox_sync(box, 0) < 0)
-		return -1;
 	t = mailbox_transaction_begin(box, MAILBOX_TRANSACTION_FLAG_EXTERNAL |
 				      MAILBOX_TRANSACTION_FLAG_ASSIGN_UIDS,
 				      "retention: quota notice");
@@ -301,26 +217,78 @@ static int retention_notice_save(struct mailbox *box, const string_t *text,
 		state->uid = range->seq1;
 	}
 	pool_unref(&changes.pool);
-	if (mailbox_sync(box, 0) < 0)
+	return 0;
+}
+
+/* Returns as retention_quota_notice_send(). */
+static int
+retention_notice_replace(struct mailbox *box, struct mail_user *user,
+			 const struct retention_notice *notice,
+			 struct retention_quota_state *state,
+			 const char **error_r)
+{
+	struct retention_quota_state former = *state;
+	struct mailbox_status status;
+
+	if (retention_notice_save(box, retention_notice_compose(user, notice),
+				  state) < 0) {
+		*error_r = retention_box_error(box);
 		return -1;
-	return retention_notice_remove_former(box, &former);
+	}
+	/* This notice is sent, whatever becomes of the former one: sending it
+	   anew each time would be worse than one too many. */
+	mailbox_get_open_status(box, STATUS_UIDVALIDITY, &status);
+	if (former.uid != 0 && former.uidvalidity == status.uidvalidity &&
+	    (mailbox_sync(box, 0) < 0 ||
+	     retention_notice_remove_former(box, &former) < 0)) {
+		e_error(retention_user_get(user)->event,
+			"Couldn't remove the former quota notice: %s",
+			retention_box_error(box));
+	}
+	return 1;
+}
+
+static int
+retention_notice_open_and_replace(struct mail_user *user,
+				  struct mail_namespace *ns,
+				  const struct retention_notice *notice,
+				  struct retention_quota_state *state,
+				  const char **error_r)
+{
+	struct mailbox *box;
+	int ret;
+
+	box = mailbox_alloc(ns->list, "INBOX", 0);
+	if (mailbox_open(box) < 0 || mailbox_sync(box, 0) < 0) {
+		*error_r = retention_box_error(box);
+		ret = -1;
+	} else {
+		ret = retention_notice_replace(box, user, notice, state,
+					       error_r);
+	}
+	mailbox_free(&box);
+	return ret;
 }
 
 int retention_quota_notice_send(struct mail_user *user,
-				const struct retention_quota_notice *notice,
+				const struct retention_notice *notice,
 				struct retention_quota_state *state,
 				const char **error_r)
 {
 	struct mail_namespace *ns =
 		mail_namespace_find_inbox(user->namespaces);
-	struct mailbox *box;
+	struct retention_session_lock *lock = NULL;
 	int ret;
 
-	box = mailbox_alloc(ns->list, "INBOX", 0);
-	ret = retention_notice_save(box, retention_notice_compose(user, notice),
-				    state);
-	if (ret < 0)
-		*error_r = retention_box_error(box);
-	mailbox_free(&box);
+	/* a POP3 session must not lose a message that it has listed; when it
+	   ends it sends the notice itself */
+	if (state->uid != 0) {
+		ret = retention_session_lock_exclusive(ns, &lock, error_r);
+		if (ret <= 0)
+			return ret;
+	}
+	ret = retention_notice_open_and_replace(user, ns, notice, state,
+						error_r);
+	retention_session_unlock(&lock);
 	return ret;
 }

@@ -7,8 +7,8 @@
 
 #include "lib.h"
 #include "array.h"
-#include "istream.h"
 #include "mail-user.h"
+#include "read-full.h"
 #include "str.h"
 #include "strescape.h"
 #include "strnum.h"
@@ -17,10 +17,13 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define RETENTION_QUOTA_STATE_FNAME "dovecot.retention.quota"
-#define RETENTION_QUOTA_STATE_MAX_LINE 4096
+#define RETENTION_QUOTA_STATE_LOCK_FNAME "dovecot.retention.quota.lock"
+#define RETENTION_QUOTA_STATE_LOCK_TIMEOUT_SECS 2
+#define RETENTION_QUOTA_STATE_MAX_SIZE (64 * 1024)
 
 static const char *
 retention_quota_state_path(struct mail_user *user, const char **error_r)
@@ -34,6 +37,14 @@ retention_quota_state_path(struct mail_user *user, const char **error_r)
 	return t_strconcat(home, "/"RETENTION_QUOTA_STATE_FNAME, NULL);
 }
 
+int retention_quota_state_lock(struct mail_user *user,
+			       struct file_lock **lock_r, const char **error_r)
+{
+	return mail_user_lock_file_create(user,
+		RETENTION_QUOTA_STATE_LOCK_FNAME,
+		RETENTION_QUOTA_STATE_LOCK_TIMEOUT_SECS, lock_r, error_r);
+}
+
 static void
 retention_quota_state_parse(const char *line, pool_t pool,
 			    ARRAY_TYPE(retention_quota_state) *states)
@@ -44,6 +55,7 @@ retention_quota_state_parse(const char *line, pool_t pool,
 	i_zero(&state);
 	if (str_array_length(fields) != 6 ||
 	    str_to_uint(fields[1], &state.warning.level) < 0 ||
+	    state.warning.level > 100 ||
 	    str_to_uint(fields[2], &state.warning.noticed_level) < 0 ||
 	    str_to_time(fields[3], &state.warning.noticed) < 0 ||
 	    str_to_uint32(fields[4], &state.uidvalidity) < 0 ||
@@ -53,27 +65,58 @@ retention_quota_state_parse(const char *line, pool_t pool,
 	array_push_back(states, &state);
 }
 
+/* Returns the file's text, NULL with error_r. Users may have put anything into
+   their home directories. */
+static const char *
+retention_quota_state_read_fd(int fd, const char *path, const char **error_r)
+{
+	struct stat st;
+	char *data;
+
+	if (fstat(fd, &st) < 0) {
+		*error_r = t_strdup_printf("fstat(%s) failed: %m", path);
+		return NULL;
+	}
+	if (!S_ISREG(st.st_mode) ||
+	    st.st_size > RETENTION_QUOTA_STATE_MAX_SIZE) {
+		*error_r = t_strdup_printf("%s is not a file of at most %d "
+			"bytes", path, RETENTION_QUOTA_STATE_MAX_SIZE);
+		return NULL;
+	}
+	data = t_malloc0(st.st_size + 1);
+	if (read_full(fd, data, st.st_size) < 0) {
+		*error_r = t_strdup_printf("read(%s) failed: %m", path);
+		return NULL;
+	}
+	return data;
+}
+
 int retention_quota_state_read(struct mail_user *user, pool_t pool,
 			       ARRAY_TYPE(retention_quota_state) *states_r,
 			       const char **error_r)
 {
-	const char *line, *path = retention_quota_state_path(user, error_r);
-	struct istream *input;
-	int ret = 0;
+	const char *path = retention_quota_state_path(user, error_r);
+	const char *text, *const *lines;
+	int fd;
 
 	p_array_init(states_r, pool, 2);
 	if (path == NULL)
 		return -1;
-	input = i_stream_create_file(path, RETENTION_QUOTA_STATE_MAX_LINE);
-	while ((line = i_stream_read_next_line(input)) != NULL) T_BEGIN {
-		retention_quota_state_parse(line, pool, states_r);
-	} T_END;
-	if (input->stream_errno != 0 && input->stream_errno != ENOENT) {
-		*error_r = t_strdup(i_stream_get_error(input));
-		ret = -1;
+	/* opening a FIFO would wait for somebody to write to it */
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd == -1) {
+		if (errno == ENOENT)
+			return 0;
+		*error_r = t_strdup_printf("open(%s) failed: %m", path);
+		return -1;
 	}
-	i_stream_unref(&input);
-	return ret;
+	text = retention_quota_state_read_fd(fd, path, error_r);
+	i_close_fd(&fd);
+	if (text == NULL)
+		return -1;
+	for (lines = t_strsplit(text, "\n"); *lines != NULL; lines++)
+		retention_quota_state_parse(*lines, pool, states_r);
+	return 0;
 }
 
 struct retention_quota_state *
@@ -91,6 +134,31 @@ retention_quota_state_get(ARRAY_TYPE(retention_quota_state) *states,
 	return state;
 }
 
+static int
+retention_quota_state_write_to(const char *path, const string_t *str,
+			       const char **error_r)
+{
+	int fd, ret = 0;
+
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK |
+		  O_CLOEXEC, 0600);
+	if (fd == -1) {
+		*error_r = t_strdup_printf("open(%s) failed: %m", path);
+		return -1;
+	}
+	/* not to have an empty file in its place after a power failure */
+	if (write_full(fd, str_data(str), str_len(str)) < 0 ||
+	    fdatasync(fd) < 0) {
+		*error_r = t_strdup_printf("Writing %s failed: %m", path);
+		ret = -1;
+	}
+	if (close(fd) < 0 && ret == 0) {
+		*error_r = t_strdup_printf("close(%s) failed: %m", path);
+		ret = -1;
+	}
+	return ret;
+}
+
 int retention_quota_state_write(struct mail_user *user,
 				const ARRAY_TYPE(retention_quota_state) *states,
 				const char **error_r)
@@ -98,7 +166,6 @@ int retention_quota_state_write(struct mail_user *user,
 	const char *temp, *path = retention_quota_state_path(user, error_r);
 	const struct retention_quota_state *state;
 	string_t *str = t_str_new(128);
-	int fd;
 
 	if (path == NULL)
 		return -1;
@@ -110,14 +177,11 @@ int retention_quota_state_write(struct mail_user *user,
 			    state->uidvalidity, state->uid);
 	}
 	temp = t_strconcat(path, ".tmp", NULL);
-	fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-	if (fd == -1) {
-		*error_r = t_strdup_printf("open(%s) failed: %m", temp);
+	if (retention_quota_state_write_to(temp, str, error_r) < 0)
 		return -1;
-	}
-	if (write_full(fd, str_data(str), str_len(str)) < 0 ||
-	    close(fd) < 0 || rename(temp, path) < 0) {
-		*error_r = t_strdup_printf("Writing %s failed: %m", path);
+	if (rename(temp, path) < 0) {
+		*error_r = t_strdup_printf("rename(%s, %s) failed: %m", temp,
+					   path);
 		return -1;
 	}
 	return 0;

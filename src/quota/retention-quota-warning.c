@@ -6,9 +6,11 @@
 
 #include "lib.h"
 #include "array.h"
+#include "file-lock.h"
 #include "mail-namespace.h"
 #include "mail-storage-private.h"
 #include "mail-user.h"
+#include "retention-notice.h"
 #include "retention-user.h"
 #include "retention-quota.h"
 #include "retention-quota-notice.h"
@@ -18,14 +20,11 @@
 
 #include <time.h>
 
-/* Another session that ends at the same time is about to do the same. */
-#define RETENTION_QUOTA_WARNING_LOCK_SECS 0
-
 static unsigned int retention_quota_permille(uint64_t usage, uint64_t limit)
 {
 	if (limit == 0)
 		return 0;
-	return usage >= limit * 4 ? 4000 : (double)usage * 1000 / limit;
+	return usage / 4 >= limit ? 4000 : (double)usage * 1000 / limit;
 }
 
 static struct mailbox *retention_quota_warning_box(struct mail_user *user)
@@ -40,7 +39,7 @@ static struct mailbox *retention_quota_warning_box(struct mail_user *user)
    limit, -1 with error_r. */
 static int
 retention_quota_warning_look(struct quota_root *root,
-			     struct retention_quota_notice *notice_r,
+			     struct retention_notice *notice_r,
 			     unsigned int *permille_r, const char **error_r)
 {
 	struct retention_quota_scope scope;
@@ -55,6 +54,7 @@ retention_quota_warning_look(struct quota_root *root,
 		box = retention_quota_warning_box(root->quota->user);
 	}
 	i_zero(notice_r);
+	notice_r->user = root->quota->user->username;
 	notice_r->root = retention_quota_root_name(root);
 	ret = retention_quota_root_limits(root, box, &notice_r->limit,
 					  &notice_r->messages_limit, error_r);
@@ -84,7 +84,7 @@ retention_quota_warn_root(struct quota_root *root,
 {
 	struct mail_user *user = root->quota->user;
 	struct retention_quota_state old = *state;
-	struct retention_quota_notice notice;
+	struct retention_notice notice;
 	unsigned int permille;
 	int ret;
 
@@ -94,10 +94,11 @@ retention_quota_warn_root(struct quota_root *root,
 	notice.warning = retention_warning_judge(set, permille, time(NULL),
 						 &state->warning);
 	if (notice.warning != RETENTION_WARNING_NONE && send) {
-		if (retention_quota_notice_send(user, &notice, state,
-						error_r) < 0) {
+		ret = retention_quota_notice_send(user, &notice, state,
+						  error_r);
+		if (ret <= 0) {
 			*state = old;
-			return -1;
+			return ret;
 		}
 		e_info(retention_user_get(user)->event,
 		       "quota notice: root=%s, percent=%u, level=%u",
@@ -138,22 +139,27 @@ retention_quota_warn_roots(struct mail_user *user, pool_t pool, bool send,
 	return ret < 0 ? -1 : changed ? 1 : 0;
 }
 
-/* Mostly there is nothing to tell, which is found out without a lock. */
+/* Mostly there is nothing to tell, which is found out without a lock. Returns
+   0, or -1 with error_r. */
 static int retention_quota_warn_locked(struct mail_user *user, pool_t pool,
 				       const char **error_r)
 {
+	struct quota *quota = quota_get_mail_user_quota(user);
+	struct file_lock *lock;
 	int ret;
 
+	retention_quota_forget_usage(quota);
 	ret = retention_quota_warn_roots(user, pool, FALSE, error_r);
 	if (ret <= 0)
 		return ret;
-	ret = retention_user_lock(user, RETENTION_QUOTA_WARNING_LOCK_SECS,
-				  error_r);
+	ret = retention_quota_state_lock(user, &lock, error_r);
 	if (ret <= 0)
 		return ret;
+	/* another session may just have told of it, or used more */
+	retention_quota_forget_usage(quota);
 	ret = retention_quota_warn_roots(user, pool, TRUE, error_r);
-	retention_user_unlock(user);
-	return ret;
+	file_lock_free(&lock);
+	return ret < 0 ? -1 : 0;
 }
 
 void retention_quota_warn(struct mail_user *user)
@@ -164,7 +170,6 @@ void retention_quota_warn(struct mail_user *user)
 
 	if (ruser->set->quota.levels_count == 0)
 		return;
-	retention_quota_forget_usage(quota_get_mail_user_quota(user));
 	pool = pool_alloconly_create("retention quota warning", 1024);
 	if (retention_quota_warn_locked(user, pool, &error) < 0) {
 		e_error(ruser->event, "Warning about the quota failed: %s",
