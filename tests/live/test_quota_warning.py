@@ -1,10 +1,13 @@
 # Copyright (c) 2026 dovecot-retention authors, see the included COPYING file
 """Notices about the quota in the user's INBOX: retention_quota_warning."""
 
+import contextlib
 import email
 import email.header
+import fcntl
 import os
 import re
+import smtplib
 import time
 
 import pytest
@@ -12,6 +15,7 @@ import pytest
 import common
 import dovecot
 import mails
+import pop3
 import quota
 from test_quota_refuse import body, fill_up, lmtp_answer
 
@@ -58,12 +62,12 @@ def use(one, kilos, mailbox="Work"):
 
 
 def settle(one):
-    """The end of a session comes a moment after the client's: its process
-    locks the user then, so that of doveadm, which ends before the command
-    does, might leave it to that one. The second one does not."""
-    for _ in range(2):
-        one.doveadm("quota", "get", "-u", "alice")
-        time.sleep(0.1)
+    """Notices come at the end of a session, a moment after its client's. So
+    wait for that, and for one more session's, which has nothing to add."""
+    one.wait_sessions()
+    with one.imap() as client:
+        client.logout()
+    one.wait_sessions()
 
 
 # (kilobytes that are used of 1000, levels told of so far, last notice)
@@ -182,7 +186,7 @@ def test_template_missing(server):
     use(one, 900)
     assert "full" in notices(one)[0][0]
     one.expect_error("retention_quota_warning_template=/nonexistent/notice "
-                     "open.. failed: No such file")
+                     "can.t be used: open.. failed: No such file")
 
 
 def test_moved_notice_stays(server, driver):
@@ -209,3 +213,183 @@ def test_archive_root_warns_too(server, driver):
         storage="10M", archive_storage="1000k")
     use(one, 850, "Archive")
     assert sent(one) == ["80"] and len(notices(one)) == 1
+
+
+# -- with others at the same time
+
+@pytest.mark.parametrize("rules", (None, {}))
+def test_pop3_session_keeps_its_notice(server, driver, rules):
+    """A POP3 session keeps the messages that it has listed (RFC 1939, 3): the
+    notice that it shows is replaced when it ends, and by then only one is
+    there. Another user's session keeps nobody from anything."""
+    one = quota.make(server, driver, WARN, rules=rules, storage="1000k",
+                     users=("alice", "bob"))
+    use(one, 820)
+    with one.pop3_raw() as client, one.pop3_raw("bob"):
+        assert client.count() == 1
+        use(one, 930)
+        assert sent(one) == ["80"]
+        assert b"82%" in client.retr(1)
+        client.quit()
+    pop3.wait_until_idle(one)
+    dovecot.poll(lambda: sent(one) == ["80", "90"])
+    settle(one)
+    (subject, _), = notices(one)
+    assert "9" in subject
+    assert sent(one) == ["80", "90"]
+
+
+def test_first_notice_during_pop3_session(server, driver):
+    """There is nothing to replace: the first notice does not wait."""
+    one = quota.make(server, driver, WARN, storage="1000k")
+    with one.pop3_raw() as client:
+        use(one, 820)
+        assert sent(one) == ["80"]
+        assert client.count() == 0
+        client.quit()
+    assert len(notices(one)) == 1
+
+
+def test_deleted_by_pop3(server, driver):
+    """A notice that POP3 has hidden is replaced by one that is seen."""
+    one = quota.make(server, driver, dict(
+        WARN, retention_pop3_delete="keep"), storage="1000k")
+    use(one, 820)
+    with one.pop3_raw() as client:
+        client.dele(1)
+        client.quit()
+    pop3.wait_until_idle(one)
+    with one.pop3_raw() as client:
+        assert client.count() == 0
+        client.quit()
+    use(one, 930)
+    assert len(notices(one)) == 1
+    with one.pop3_raw() as client:
+        assert client.count() == 1
+        client.quit()
+
+
+def test_sessions_that_end_at_once(server, driver):
+    """However many sessions end at the same time, there is one notice."""
+    one = quota.make(server, driver, WARN, storage="1000k")
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(one.imap()) for _ in range(8)]
+        for index, client in enumerate(clients):
+            client.create("Box %d" % index)
+            client.append("Box %d" % index, body(115, index))
+        tags = [client.send(b"LOGOUT") for client in clients]
+        for client, tag in zip(clients, tags):
+            client.wait(tag)
+    one.wait_sessions()
+    settle(one)
+    assert sorted(sent(one)) == ["90"]
+    assert len(notices(one)) == 1
+
+
+def test_run_in_progress(server, driver):
+    """A run of the user keeps no notice back, however long it takes."""
+    one = quota.make(server, driver, WARN, storage="1000k")
+    path = os.path.join(one.home(), "dovecot.retention.lock")
+    with open(path, "w", encoding="ascii") as file:
+        os.chown(path, 5000, 5000)
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        done = one.retention("run", check=False)
+        use(one, 820)
+        assert sent(one) == ["80"] and len(notices(one)) == 1
+    assert done.status == 0 or "in progress" in done.err
+
+
+def test_several_recipients(server, driver):
+    """Each recipient of one LMTP transaction has levels of their own."""
+    users = ["u%d" % index for index in range(5)]
+    one = quota.make(server, driver, WARN, storage="1000k", users=users)
+    for user in users[1:4]:
+        one.lmtp([body(500)], user)
+    with smtplib.LMTP("127.0.0.1", one.lmtp_port, timeout=60) as client:
+        client.mail("a@example.org")
+        for user in users:
+            assert client.rcpt(user)[0] == 250
+        assert client.docmd("DATA")[0] == 354
+        client.send(body(350) + b".\r\n")
+        for user in users:
+            assert client.getreply()[0] == 250
+    dovecot.poll(lambda: len(sent(one)) == 3)
+    for user in users:
+        assert len(notices(one, user)) == (1 if user in users[1:4] else 0)
+    one.doveadm("quota", "recalc", "-A")
+    assert len(sent(one)) == 3
+
+
+# -- what is odd
+
+def test_notice_reaches_a_level_itself(server, driver):
+    """The notice counts as any message does; that it is over the next level
+    by itself is told once, and that is the end of it."""
+    one = quota.make(server, driver, dict(
+        WARN, retention_quota_warning_interval="0s",
+        retention_quota_warning_hysteresis="0"), storage=None, messages=10)
+    with one.imap() as client:
+        for index in range(8):
+            client.append("INBOX", body(1, index))
+        client.logout()
+    for _ in range(5):
+        settle(one)
+    assert sent(one) == ["80", "90"]
+    assert len(notices(one)) == 1
+    assert quota.reported(one)[1] == 9
+
+
+def test_inbox_cannot_be_opened(server):
+    """No INBOX, no notice: logged once by each session, and made up for."""
+    one = quota.make(server, "sdbox", WARN, storage="1000k")
+    use(one, 500)
+    inbox = os.path.join(one.mail_dir(), "mailboxes", "INBOX")
+    os.makedirs(os.path.join(inbox, "dbox-Mails"), exist_ok=True)
+    os.chmod(inbox, 0)
+    with one.imap() as client:
+        client.append("Work", body(350))
+        client.logout()
+    one.wait_sessions()
+    lines = [line for line in one.log().splitlines()
+             if "Warning about the quota failed" in line]
+    assert len(lines) == 1
+    one.expect_error("INBOX")
+    os.chmod(inbox, 0o700)
+    os.chown(inbox, 5000, 5000)
+    os.chown(os.path.join(inbox, "dbox-Mails"), 5000, 5000)
+    settle(one)
+    assert sent(one) == ["80"] and len(notices(one)) == 1
+
+
+def test_no_home(server):
+    """Without a home directory there is no place to remember anything."""
+    one = quota.make(server, "sdbox", WARN, start=False, storage="1000k")
+    mail = one.path("mail")
+    os.mkdir(mail)
+    os.chown(mail, 5000, 5000)
+    one.write_config()
+    with open(one.config, "r+", encoding="utf-8") as file:
+        text = file.read().replace("~/mail", mail)
+        file.seek(0)
+        file.write(text)
+        file.truncate()
+    with open(one.path("passwd"), "w", encoding="ascii") as file:
+        file.write("alice:{PLAIN}test:5000:5000::::\n")
+    one.start()
+    with one.imap() as client:
+        client.append("INBOX", body(850))
+        assert quota.quotaroot(client)[quota.ROOT]["STORAGE"][0] > 850
+        client.logout()
+    one.wait_sessions()
+    assert "Warning about the quota failed: The user has no home" in one.log()
+    one.expect_error("home")
+
+
+def test_unlimited(server):
+    """No limit, or one that nobody reaches: nothing to tell."""
+    for storage in (None, "8388607T"):
+        one = quota.make(server, "sdbox", WARN, storage=storage,
+                         messages=None if storage else 1000000)
+        one.lmtp([body(800)])
+        settle(one)
+        assert sent(one) == [] and notices(one) == []
