@@ -119,6 +119,7 @@ static void test_warning_edges(void)
 	test_assert(retention_warning_judge(&set, 750, 5000, &state) == N);
 	test_assert(retention_warning_judge(&set, 749, 5000, &state) == B);
 	test_assert(state.noticed == 5000 && state.noticed_level == 80);
+	test_assert(retention_warning_judge(&set, 800, 5000, &state) == N);
 	test_assert(retention_warning_judge(&set, 800, 5000 + HOUR - 1,
 					    &state) == N);
 	test_assert(retention_warning_judge(&set, 800, 5000 + HOUR,

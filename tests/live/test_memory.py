@@ -1,13 +1,24 @@
 # Copyright (c) 2026 dovecot-retention authors, see the included COPYING file
-"""Messages of any size are worked on within little memory."""
+"""Messages of any size are worked on within little memory, and memory is used
+as it should be."""
 
 import hashlib
+import glob
 import os
 import random
+import re
+import shutil
+import subprocess
 import time
 
+import pytest
+
 import common
+import dovecot
 import mails
+import quota
+from test_quota_refuse import body, lmtp_answer
+from test_quota_warning import notices
 
 LIMIT = 64 * 1024 * 1024
 SIZE = int(os.environ.get("RETENTION_HUGE_MB") or 1024) * 1024 * 1024
@@ -105,3 +116,88 @@ def test_huge_message(server, driver):
         client.select("INBOX")
         assert fetch_digest(client, b"BODY.PEEK[]") == wanted
         assert 0 < peak_of(imap_pid(one)) <= LIMIT
+
+
+# -- valgrind
+
+VALGRIND = shutil.which("valgrind")
+PROGRAMS = "/usr/lib/dovecot/"
+
+
+def valgrind_argv(one):
+    """Addresses are to be told also of modules that are unloaded already."""
+    return [VALGRIND, "-q", "--trace-children=yes", "--keep-debuginfo=yes",
+            "--leak-check=full", "--show-leak-kinds=definite",
+            "--num-callers=30", "--log-file=" + one.path("valgrind", "%p")]
+
+
+def valgrind_services(one, names):
+    """Text for the configuration: the services run under valgrind."""
+    return "".join("service %s {\n  executable = %s\n  vsz_limit = 4G\n}\n" %
+                   (name, " ".join(valgrind_argv(one) + [PROGRAMS + name]))
+                   for name in names)
+
+
+def valgrind_doveadm(one, *args):
+    done = subprocess.run(valgrind_argv(one) + one.doveadm_argv(*args),
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def valgrind_errors(one):
+    """(number of processes, what valgrind says of our code in them)"""
+    found = []
+    paths = glob.glob(one.path("valgrind", "*"))
+    for path in paths:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            text = re.sub(r"(?m)^==\d+== ?", "", file.read())
+        found += [part for part in text.split("\n\n") if "retention" in part]
+    return len(paths), found
+
+
+@pytest.mark.skipif(VALGRIND is None, reason="valgrind is not installed")
+def test_valgrind_quota(server, driver):
+    """doveadm quota get and recalc, LMTP, GETQUOTAROOT and an APPEND with
+    relief, two notices and a template: neither a leak nor a use of memory
+    that is not ours."""
+    one = quota.make(server, driver, start=False)
+    os.mkdir(one.path("valgrind"))
+    os.chmod(one.path("valgrind"), 0o777)
+    with open(one.path("notice"), "w", encoding="utf-8") as file:
+        file.write("Subject: {percent} %\r\n\r\n{user}: {usage}\r\n")
+    os.chmod(one.path("notice"), 0o644)
+    one.settings = {
+        "retention_quota_relief": "yes",
+        "retention_quota_relief_time": "60s",
+        "retention_quota_on_error": "tempfail",
+        "retention_quota_warning": "50 90",
+        "retention_quota_warning_template": one.path("notice"),
+    }
+    one.extra = (quota.config(storage="1M", ignore=("Trash",)) +
+                 valgrind_services(one, ("imap", "lmtp")))
+    one.write_config()
+    one.start()
+    old = [common.letter(400, index=index) for index in range(40)]
+    for message in old:
+        message.body = message.body[:2000] + (b"x" * 70 + b"\r\n") * 200
+    one.fill(old)
+    assert lmtp_answer(one, body(200))[0] == 250
+    with one.imap() as client:
+        quota.quotaroot(client)
+        client.append("INBOX", body(300))
+        quota.quotaroot(client)
+        client.append("INBOX", body(900), check=False)
+        client.logout()
+    one.wait_sessions()
+    assert "relief: root=" in one.log()
+    assert len(notices(one)) == 1
+    valgrind_doveadm(one, "quota", "get", "-u", "alice")
+    valgrind_doveadm(one, "quota", "recalc", "-u", "alice")
+    valgrind_doveadm(one, "retention", "run", "-u", "alice")
+    quota.assert_exact(one, ignore=("Trash",))
+    one.stop()
+    processes, errors = valgrind_errors(one)
+    assert processes >= 5
+    assert errors == []
+    one.expect_error("retention_quota_warning_template=|Quota exceeded")

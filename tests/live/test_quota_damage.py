@@ -13,6 +13,7 @@ import pytest
 
 import common
 import dovecot
+import mails
 import quota
 from test_quota_count import fill, index_files
 from test_quota_warning import WARN, notices, sent, settle, use
@@ -59,6 +60,93 @@ def test_restored_home(server, driver):
     shutil.rmtree(one.home())
     shutil.copytree(backup, one.home())
     subprocess.run(["chown", "-R", "5000:5000", one.home()], check=True)
+    quota.assert_exact(one)
+
+
+def test_killed_runs(server, driver):
+    """Runs that are killed anywhere, while others count: no sum is ever
+    believed that is from before a run, or from the midst of it."""
+    rounds = int(os.environ.get("RETENTION_KILL_ROUNDS") or 8)
+    one = quota.make(server, driver)
+    rng = random.Random(driver)
+    with one.imap() as client:
+        client.create("Archive/2001")
+        client.logout()
+    for number in range(rounds):
+        one.fill([common.letter(400, index=100 * number + i, kind=mails.html)
+                  for i in range(30)], "Archive/2001")
+        quota.assert_exact(one)
+        with one.popen_doveadm("retention", "run", "-u", "alice") as run:
+            counts = []
+            for _ in range(3):
+                time.sleep(rng.random() * 0.05)
+                counts.append(one.popen_doveadm("quota", "get", "-u",
+                                                "alice"))
+            time.sleep(rng.random() * 0.1)
+            run.kill()
+            run.communicate()
+        for process in counts:
+            process.communicate(timeout=60)
+            assert process.returncode == 0
+        common.remove_locks(one)
+        quota.assert_exact(one)
+    one.retention("run")
+    quota.assert_exact(one)
+
+
+def test_compressed_by_others(server, driver):
+    """Mail in the archive that Dovecot's own plugin has compressed counts by
+    what it takes, before a run has looked at it and after."""
+    name = "mail_compress" if dovecot.IS_24 else "zlib"
+    text = ("mail_compress_write_method = lz4\n" if dovecot.IS_24 else
+            "plugin {\n  zlib_save = lz4\n}\n")
+    one = quota.make(server, driver)
+    one.plugins += (name,)
+    one.extra += text
+    one.reload()
+    fill(one)
+    assert common.compressed_count(one) > 20
+    before = quota.assert_exact(one)
+    one.retention("run")
+    after = quota.assert_exact(one)
+    assert after["archive"][1] > before["archive"][1]
+    one.doveadm("quota", "recalc", "-u", "alice")
+    assert quota.assert_exact(one) == after
+
+
+def test_renamed_over(server, driver):
+    """Archive mailboxes that are renamed, deleted and made anew under each
+    other's names, with the same number of messages and UIDNEXT."""
+    one = quota.make(server, driver)
+    with one.imap() as client:
+        for name in ("Archive/a", "Archive/b"):
+            client.create(name)
+        client.logout()
+    one.fill([common.letter(400, index=1)], "Archive/a")
+    one.fill([common.letter(400, index=2, kind=mails.attachment)],
+             "Archive/b")
+    one.retention("run")
+    quota.assert_exact(one)
+    with one.imap() as client:
+        client.command(b"RENAME Archive/a Archive/c")
+        client.command(b"RENAME Archive/b Archive/a")
+        client.command(b"RENAME Archive/c Archive/b")
+        client.logout()
+    quota.assert_exact(one)
+    with one.imap() as client:
+        client.command(b"DELETE Archive/a")
+        client.command(b"RENAME Archive/b Archive/a")
+        client.create("Archive/b")
+        client.append("Archive/b", common.letter(400, index=3).body)
+        client.logout()
+    quota.assert_exact(one)
+    with one.imap() as client:
+        client.select("Archive/a")
+        client.command(b"STORE 1 +FLAGS (\\Deleted)")
+        client.append("Archive/a", common.letter(
+            400, index=4, kind=mails.html).body)
+        client.command(b"EXPUNGE")
+        client.logout()
     quota.assert_exact(one)
 
 
