@@ -77,11 +77,10 @@ retention_quota_add_record(struct retention_quota_counter *counter,
 	uint64_t bytes;
 
 	i_zero(&status);
-	i_zero(&vsize);
 	if (!mailbox_list_index_status(list->list, list->view, seq,
 				       STATUS_MESSAGES | STATUS_UIDNEXT |
 				       STATUS_UIDVALIDITY, &status, NULL,
-				       &vsize, &reason))
+				       NULL, &reason))
 		return FALSE;
 	if (status.messages == 0)
 		return TRUE;
@@ -91,7 +90,12 @@ retention_quota_add_record(struct retention_quota_counter *counter,
 						  &bytes))
 			return FALSE;
 	} else {
-		if (vsize.highest_uid + 1 != status.uidnext ||
+		/* Asked for apart: as long as no mailbox of the list has a
+		   size, also empty ones have none. */
+		if (!mailbox_list_index_status(list->list, list->view, seq, 0,
+					       &status, NULL, &vsize,
+					       &reason) ||
+		    vsize.highest_uid + 1 != status.uidnext ||
 		    vsize.message_count != status.messages)
 			return FALSE;
 		bytes = vsize.vsize;

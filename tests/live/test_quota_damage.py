@@ -19,6 +19,30 @@ from test_quota_count import fill, index_files
 from test_quota_warning import WARN, notices, sent, settle, use
 
 
+def opened(one):
+    """How many mailboxes a count has to open."""
+    err = one.doveadm("-D", "quota", "get", "-u", "alice").err
+    return int(re.search(r"Counted .* messages, (\d+) mailboxes opened",
+                         err).group(1))
+
+
+def test_opened_once(server, driver):
+    """A mailbox that is not up to date is opened once, also if nothing but
+    INBOX and the archive has ever had a message."""
+    one = quota.make(server, driver)
+    with one.imap() as client:
+        for name in ("Archive/2001", "Empty"):
+            client.create(name)
+        client.logout()
+    one.fill([common.letter(400, index=index, kind=mails.html)
+              for index in range(10)], "Archive/2001")
+    quota.assert_exact(one)
+    assert opened(one) <= 1
+    one.retention("run")
+    quota.assert_exact(one)
+    assert opened(one) <= 1
+
+
 def test_recalc_after_restored_files(server):
     """A compressed message whose file was restored from a backup, plain: recalc
     finds its size."""
