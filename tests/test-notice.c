@@ -158,7 +158,8 @@ static void test_notice_sizes(void)
 static void test_notice_address(void)
 {
 	static const char *const good[] = {
-		"anna", "anna@example.org", "a.b@c", "a+b=c@d-e.f", "{x}~", "!#$%&'*+-/=?^_`|",
+		"anna", "anna@example.org", "a.b@c", "a+b=c@d-e.f", "{x}~",
+		"!#$%&'*+-/=?^_`|",
 	};
 	static const char *const bad[] = {
 		"", "@", "a@", "@b", "a@b@c", ".a", "a.", "a..b", "a@.b",

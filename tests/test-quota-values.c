@@ -211,9 +211,9 @@ static void test_quota_values_check(void)
 	test_assert(retention_quota_settings_check(&set, &error) == 0);
 	set.archive_root = "Old mail";
 	test_assert(retention_quota_settings_check(&set, &error) == -1);
-	test_assert_strcmp(error, "retention_quota_archive_root=Old mail makes "
-		"no sense with retention_quota_archive=none (allowed are stored "
-		"and full)");
+	test_assert_strcmp(error,
+		"retention_quota_archive_root=Old mail makes no sense with "
+		"retention_quota_archive=none (allowed are stored and full)");
 	set.archive = RETENTION_QUOTA_ARCHIVE_FULL;
 	test_assert(retention_quota_settings_check(&set, &error) == 0);
 	set.archive = RETENTION_QUOTA_ARCHIVE_STORED;

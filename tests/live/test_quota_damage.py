@@ -2,6 +2,7 @@
 """What the quota keeps for itself, damaged, lost, restored or hostile."""
 
 import email
+import fcntl
 import os
 import random
 import re
@@ -41,6 +42,22 @@ def test_opened_once(server, driver):
     one.retention("run")
     quota.assert_exact(one)
     assert opened(one) <= 1
+
+
+def test_nothing_kept_during_a_run(server, driver):
+    """What is counted while a run holds its lock is not kept."""
+    one = quota.make(server, driver)
+    one.fill([common.letter(400)])
+    one.retention("run")
+    with open(os.path.join(one.home(), "dovecot.retention.lock"), "w",
+              encoding="ascii") as file:
+        os.chown(file.name, 5000, 5000)
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        assert opened(one) == opened(one) == 2
+        quota.assert_exact(one)
+    opened(one)
+    assert opened(one) == 1
+    quota.assert_exact(one)
 
 
 def test_recalc_after_restored_files(server):
@@ -282,7 +299,7 @@ def test_state_odd_file(server, name):
     one.wait_sessions()
     assert path in one.log()
     assert len(re.findall("imap.*Warning about the quota failed",
-                          one.log())) == 2
+                          one.log())) == 3
     one.expect_error("Warning about the quota failed")
 
 
@@ -308,9 +325,8 @@ ODD_USERS = ("o'connor", 'a"b', "a b", "grüße", "a<b>", "x" * 200, "{limit}")
 def test_odd_user_names(server):
     """User names as they come: the notice's header stays one that can be
     read."""
-    one = quota.make(server, "sdbox", WARN, users={}, storage="1000k")
-    one.doveadm("stop", check=False)
-    one.stop()
+    one = quota.make(server, "sdbox", WARN, start=False, users={},
+                     storage="1000k")
     for user in ODD_USERS:
         home = one.home(user)
         os.makedirs(home)
