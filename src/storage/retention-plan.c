@@ -12,6 +12,9 @@ struct retention_plan_context {
 	const struct retention_driver *driver;
 	time_t now;
 	enum retention_plan_flags flags;
+	/* NULL if all messages are to be judged. */
+	bool (*stop)(void *context);
+	void *context;
 	/* NULL if POP3 has nothing to do in the mailbox. */
 	struct retention_pop3_reader *pop3;
 	struct retention_plan *plan;
@@ -295,6 +298,10 @@ retention_plan_add_all(struct retention_plan_context *ctx,
 
 	mail = mail_alloc(t, retention_box_wanted_fields(ctx->rbox), NULL);
 	for (; seq <= ctx->plan->messages && ret >= 0; seq++) {
+		if (ctx->stop != NULL && ctx->stop(ctx->context)) {
+			ctx->plan->stopped = TRUE;
+			break;
+		}
 		pop3 = retention_plan_ask_pop3(ctx, seq, &facts);
 		if (!pop3 && seq < first_seq)
 			continue;
@@ -309,27 +316,22 @@ retention_plan_add_all(struct retention_plan_context *ctx,
 	return ret;
 }
 
-int retention_plan_make(const struct retention_box *rbox, struct mailbox *box,
-			const struct retention_settings *set, time_t now,
-			enum retention_plan_flags flags, pool_t pool,
-			struct retention_plan **plan_r, const char **error_r)
+static int
+retention_plan_make_all(struct retention_plan_context *ctx,
+			struct mailbox *box, const char **error_r)
 {
-	struct retention_plan *plan = retention_plan_alloc(pool);
-	struct retention_plan_context ctx = {
-		.rbox = rbox, .set = set, .now = now, .flags = flags,
-		.driver = retention_driver_find(box->storage), .plan = plan,
-	};
+	struct retention_plan *plan = ctx->plan;
 	struct mailbox_transaction_context *t;
 	struct mailbox_status status;
-	bool pop3 = rbox->pop3 != NULL && retention_pop3_is_timed(rbox->pop3);
+	bool pop3 = ctx->rbox->pop3 != NULL &&
+		retention_pop3_is_timed(ctx->rbox->pop3);
 	uint32_t first_seq;
 	int ret;
 
 	mailbox_get_open_status(box, STATUS_MESSAGES | STATUS_UIDNEXT, &status);
 	plan->messages = status.messages;
-	*plan_r = plan;
-	first_seq = retention_plan_begin(&ctx, box, &status);
-	if ((flags & RETENTION_PLAN_FLAG_POP3_ONLY) != 0)
+	first_seq = retention_plan_begin(ctx, box, &status);
+	if ((ctx->flags & RETENTION_PLAN_FLAG_POP3_ONLY) != 0)
 		first_seq = status.messages + 1;
 	if (first_seq > status.messages && !pop3) {
 		plan->quiet = TRUE;
@@ -338,16 +340,50 @@ int retention_plan_make(const struct retention_box *rbox, struct mailbox *box,
 
 	t = mailbox_transaction_begin(box, 0, "retention: plan");
 	if (pop3)
-		ctx.pop3 = retention_pop3_reader_init(box, t->view);
-	ret = retention_plan_add_all(&ctx, t, first_seq, error_r);
-	retention_pop3_reader_deinit(&ctx.pop3);
+		ctx->pop3 = retention_pop3_reader_init(box, t->view);
+	ret = retention_plan_add_all(ctx, t, first_seq, error_r);
+	retention_pop3_reader_deinit(&ctx->pop3);
 	if (mailbox_transaction_commit(&t) < 0 && ret >= 0) {
 		*error_r = retention_box_error(box);
 		ret = -1;
 	}
 	plan->quiet = array_is_empty(&plan->tallies) &&
-		array_is_empty(&plan->stamp);
+		array_is_empty(&plan->stamp) && !plan->stopped;
 	return ret < 0 ? -1 : 0;
+}
+
+int retention_plan_make(const struct retention_box *rbox, struct mailbox *box,
+			const struct retention_settings *set, time_t now,
+			enum retention_plan_flags flags, pool_t pool,
+			struct retention_plan **plan_r, const char **error_r)
+{
+	struct retention_plan_context ctx = {
+		.rbox = rbox, .set = set, .now = now, .flags = flags,
+		.driver = retention_driver_find(box->storage),
+		.plan = retention_plan_alloc(pool),
+	};
+
+	*plan_r = ctx.plan;
+	return retention_plan_make_all(&ctx, box, error_r);
+}
+
+int retention_plan_make_quickly(const struct retention_box *rbox,
+				struct mailbox *box,
+				const struct retention_settings *set,
+				time_t now, bool (*stop)(void *context),
+				void *context, pool_t pool,
+				struct retention_plan **plan_r,
+				const char **error_r)
+{
+	struct retention_plan_context ctx = {
+		.rbox = rbox, .set = set, .now = now,
+		.stop = stop, .context = context,
+		.driver = retention_driver_find(box->storage),
+		.plan = retention_plan_alloc(pool),
+	};
+
+	*plan_r = ctx.plan;
+	return retention_plan_make_all(&ctx, box, error_r);
 }
 
 int retention_plan_remember(struct mailbox *box,

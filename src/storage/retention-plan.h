@@ -40,6 +40,8 @@ struct retention_plan {
 	ARRAY(struct retention_plan_tally) tallies;
 	/* There is nothing to do, and what is known about when there will be. */
 	bool quiet;
+	/* Not all messages were judged, only the first ones. */
+	bool stopped;
 	struct retention_quiet next;
 };
 
@@ -61,6 +63,15 @@ int retention_plan_make(const struct retention_box *rbox, struct mailbox *box,
 			enum retention_plan_flags flags, pool_t pool,
 			struct retention_plan **plan_r,
 			const char **error_r);
+/* The same without flags, for which nobody wants to wait: stop() is asked
+   before each message, and ends it when it returns TRUE. */
+int retention_plan_make_quickly(const struct retention_box *rbox,
+				struct mailbox *box,
+				const struct retention_settings *set,
+				time_t now, bool (*stop)(void *context),
+				void *context, pool_t pool,
+				struct retention_plan **plan_r,
+				const char **error_r);
 
 /* Remember for the next run what was learnt from a plan with nothing to do.
    Returns 0 on success, -1 with the mailbox's error set. */
