@@ -14,14 +14,20 @@ struct retention_quota_relief {
 	struct quota_transaction_context *ctx;
 	const struct retention_quota_settings *set;
 	uoff_t size;
-	struct timeval deadline;
+	/* When it ends, and when looking for messages does: after half of the
+	   time that there was when it began. */
+	struct timeval deadline, look_deadline;
 	bool timed_out;
-	/* The root that is missing most, and its limit and usage in bytes. */
+	/* The root that was missing most at first, and its limit and usage in
+	   bytes. */
 	struct quota_root *root;
 	uint64_t limit, usage;
 	uint64_t message_limit, message_usage;
-	/* Some root that is full counts archived mail by its stored size. */
+	/* Some root that misses bytes counts archived mail by its stored
+	   size. */
 	bool compress;
+	/* root is chosen. */
+	bool begun;
 };
 
 static uint64_t
@@ -63,7 +69,8 @@ retention_quota_root_need(struct retention_quota_relief *relief,
 		return;
 	bytes = retention_quota_missing(usage.bytes, relief->size +
 		retention_quota_added(ctx->bytes_used), bytes_limit, target);
-	if (relief->root == NULL || bytes > need->bytes) {
+	if (relief->begun ? root == relief->root :
+	    relief->root == NULL || bytes > need->bytes) {
 		relief->root = root;
 		relief->limit = bytes_limit;
 		relief->usage = usage.bytes;
@@ -72,7 +79,9 @@ retention_quota_root_need(struct retention_quota_relief *relief,
 	}
 	need->bytes = I_MAX(need->bytes, bytes);
 	if (scope.archive == RETENTION_QUOTA_COUNTS_STORED) {
-		relief->compress = TRUE;
+		/* messages count there as before */
+		if (bytes > 0)
+			relief->compress = TRUE;
 		return;
 	}
 	need->messages = I_MAX(need->messages,
@@ -88,7 +97,6 @@ retention_quota_relief_need(void *context, struct retention_relief_need *need_r)
 	struct quota_root *const *rootp;
 
 	i_zero(need_r);
-	relief->root = NULL;
 	retention_quota_forget_usage(relief->ctx->quota);
 	array_foreach(retention_quota_get_roots(relief->ctx->quota), rootp) {
 		if (retention_quota_root_get(*rootp) != NULL &&
@@ -105,9 +113,28 @@ static bool retention_quota_relief_stop(void *context)
 	struct timeval now;
 
 	i_gettimeofday(&now);
-	if (timeval_cmp(&now, &relief->deadline) >= 0)
-		relief->timed_out = TRUE;
-	return relief->timed_out;
+	if (timeval_cmp(&now, &relief->deadline) < 0)
+		return FALSE;
+	relief->timed_out = TRUE;
+	return TRUE;
+}
+
+static bool retention_quota_relief_stop_look(void *context)
+{
+	struct retention_quota_relief *relief = context;
+	struct timeval now;
+	int left;
+
+	i_gettimeofday(&now);
+	if (relief->look_deadline.tv_sec == 0) {
+		left = timeval_diff_msecs(&relief->deadline, &now);
+		relief->look_deadline = now;
+		timeval_add_msecs(&relief->look_deadline, I_MAX(left, 0) / 2);
+	}
+	if (timeval_cmp(&now, &relief->look_deadline) < 0)
+		return FALSE;
+	relief->timed_out = TRUE;
+	return TRUE;
 }
 
 /* One line for the administrator, and one event. */
@@ -148,6 +175,7 @@ retention_quota_relief_run(struct retention_quota_relief *relief,
 	struct mail_user *user = relief->ctx->quota->user;
 	struct retention_relief run_relief = {
 		.need = retention_quota_relief_need,
+		.stop_look = retention_quota_relief_stop_look,
 		.compress = relief->compress,
 	};
 	struct retention_run_options options = {
@@ -155,9 +183,13 @@ retention_quota_relief_run(struct retention_quota_relief *relief,
 		.relief = &run_relief,
 		.context = relief,
 	};
+	unsigned int msecs = I_MIN(relief->set->relief_time, 60 * 60) * 1000;
 	const char *error;
 	int ret;
 
+	i_gettimeofday(&relief->deadline);
+	timeval_add_msecs(&relief->deadline, msecs);
+	relief->begun = TRUE;
 	ret = retention_run(user, &options, stats_r, &error);
 	if (ret < 0) {
 		e_error(retention_user_get(user)->event,
@@ -170,22 +202,19 @@ bool retention_quota_relieve(struct quota_transaction_context *ctx,
 			     uoff_t size)
 {
 	struct retention_quota_relief relief = { .ctx = ctx, .size = size };
-	struct retention_relief_need need;
+	struct retention_relief_need before, after;
 	struct retention_run_stats stats;
 	uint64_t usage, messages;
 
 	relief.set = &retention_user_get(ctx->quota->user)->set->quota;
-	if (!retention_quota_relief_need(&relief, &need))
+	if (!retention_quota_relief_need(&relief, &before))
 		return FALSE;
 	usage = relief.usage;
 	messages = relief.message_usage;
-	i_gettimeofday(&relief.deadline);
-	timeval_add_msecs(&relief.deadline,
-		I_MIN(relief.set->relief_time, 60 * 60) * 1000);
 	if (retention_quota_relief_run(&relief, &stats) < 0)
 		return FALSE;
-	(void)retention_quota_relief_need(&relief, &need);
+	(void)retention_quota_relief_need(&relief, &after);
 	if (stats.archived > 0 || stats.compressed > 0 || stats.errors > 0)
 		retention_quota_relief_log(&relief, &stats, usage, messages);
-	return relief.usage < usage || relief.message_usage < messages;
+	return after.bytes < before.bytes || after.messages < before.messages;
 }

@@ -25,11 +25,15 @@ struct retention_relief_need {
 /* Archive early instead of applying the rules: messages for which an archive
    rule is not due yet, oldest first, as few as are needed. Exemptions hold,
    messages younger than retention_minimum_age stay, nothing is expunged, and no
-   more of a mailbox than retention_run_limit is touched. */
+   more of a mailbox than retention_run_limit is touched. INBOX is left alone
+   while a POP3 session is open. */
 struct retention_relief {
 	/* Ask what is needed; called anew after each round. Returns FALSE if
 	   nothing is. */
 	bool (*need)(void *context, struct retention_relief_need *need_r);
+	/* Returns TRUE when it is time to go on with the messages that were
+	   found so far. */
+	bool (*stop_look)(void *context);
 	/* The quota counts archived mail by its stored size: compressing it
 	   makes room. */
 	bool compress;

@@ -1,14 +1,20 @@
 # Copyright (c) 2026 dovecot-retention authors, see the included COPYING file
 """Making room before mail is refused: retention_quota_relief."""
 
+import os
+import random
 import re
+import subprocess
 import threading
+import time
 
 import pytest
 
 import common
 import imap
 import mails
+import pop3
+import pop3_steps as steps
 import quota
 from test_quota_refuse import body, lmtp_answer
 
@@ -268,3 +274,237 @@ def test_concurrent_deliveries(server, driver):
     quota.assert_exact(one)
     # Dovecot may tell so while another process looks at a new mailbox
     one.expect_error("Opening or creating failed: Not found")
+
+
+@pytest.mark.parametrize("what", ("storage", "messages"))
+def test_far_over_the_limit(server, driver, what):
+    """The limit was lowered far below what is there: room is made from there,
+    for bytes and for messages."""
+    limits = ({"storage": "1M"} if what == "storage" else
+              {"storage": None, "messages": 50})
+    one = quota.make(server, driver, dict(
+        RELIEF, retention_quota_archive="none"), rules={"inbox": RULE},
+        **limits)
+    fill(one, range(260, 211, -1))
+    one.extra = (one.extra.replace("1M", "300k") if what == "storage" else
+                 re.sub(r"(messages=|message_count = )50", r"\g<1>20",
+                        one.extra))
+    one.reload()
+    assert lmtp_answer(one, body(20, 1000))[0] == 250
+    kilos, messages = quota.reported(one)
+    if what == "storage":
+        assert 200 <= kilos <= 240
+    else:
+        assert messages == 16
+    moved = archived(one)
+    assert moved == list(range(50 - messages))
+    quota.assert_exact(one, archive="none")
+
+
+def test_time_is_kept(server, driver):
+    """With far more to do than there is time for, the answer comes soon after
+    the time that is set. What is left to do goes on next time."""
+    count = 3000
+    one = quota.make(server, driver, dict(
+        RELIEF, retention_quota_relief_time="1s",
+        retention_compression_level="12"), rules={"inbox": RULE},
+        storage="1G")
+    text = mails.text(random.Random(1), 20000)
+    with one.imap() as client:
+        for start in range(0, count, 500):
+            client.append_many("INBOX", [
+                (body(0, start + index) + text, b"(\\Seen)",
+                 mails.TODAY - 200 * mails.DAY) for index in range(500)])
+        client.logout()
+    one.extra = one.extra.replace("1G", "1M")
+    one.reload()
+    done = [0]
+    for _ in range(2):
+        begin = time.monotonic()
+        assert lmtp_answer(one, body(20, 5000))[0] == 552
+        assert time.monotonic() - begin < 8
+        done.append(len(archived(one)) + common.compressed_count(one))
+    assert 0 < done[1] < done[2] < 2 * count
+    lines = relief_lines(one)
+    assert len(lines) == 2
+    assert all("stopped by retention_quota_relief_time" in line
+               for line in lines)
+    assert sum(common.counts(one).values()) == count
+    one.expect_error("Quota exceeded")
+
+
+# -- what would not be archived anyway
+
+@pytest.mark.parametrize("age, archives", (("30d", False), ("365d", False),
+                                           ("366d", True)))
+def test_expunged_first(server, driver, age, archives):
+    """What a rule expunges before another one archives it is not archived
+    early: it would stay for ever."""
+    one = quota.make(server, driver, RELIEF, rules={
+        "all": dict(RULE, mailbox="*"),
+        "trash": dict(RULE, mailbox="Trash", action="expunge", age=age,
+                      min_size="10k")}, storage="1M")
+    fill(one, [20] * 48, mailbox="Trash")
+    with one.imap() as client:
+        client.append("Trash", body(1, 100), b"(\\Seen)",
+                      mails.TODAY - 20 * mails.DAY)
+        client.logout()
+    code, _ = lmtp_answer(one, body(100, 1000))
+    assert code == (250 if archives else 552)
+    # the small one is none of the rule's
+    assert archives or archived(one) == [100]
+    one.expect_error("Quota exceeded")
+
+
+@pytest.mark.parametrize("archive", ("stored", "full", "none"))
+def test_compress_rules_free_nothing(server, archive):
+    """Outside the archive mail counts by its message size: what a compress
+    rule would do is no way to make room."""
+    one = quota.make(server, "sdbox", dict(
+        RELIEF, retention_quota_archive=archive), rules={
+            "inbox": common.COMPRESS, "sent": dict(RULE, mailbox="Sent")},
+        storage="1M")
+    fill(one, [200] * 45)
+    before = quota.reported(one)
+    assert lmtp_answer(one, body(200))[0] == 552
+    assert common.compressed_count(one) == 0
+    one.retention("run")
+    assert common.compressed_count(one) == 45
+    assert quota.reported(one) == before
+    one.expect_error("Quota exceeded")
+
+
+# -- POP3
+
+def pop3_user(server, driver, rules=None, more=None, count=49, **settings):
+    """A user who is full, with mail of today and quota_full_tempfail."""
+    one = quota.make(server, driver, dict(RELIEF, **(more or {}), **{
+        "retention_pop3_" + name: value for name, value in settings.items()}),
+        rules=rules or {}, storage="1M", more={
+            series: "quota_full_tempfail = yes\n"
+            for series in ("2.3", "2.4")})
+    fill(one, [0] * count)
+    one.expect_error("Quota exceeded|Created dotlock file")
+    return one
+
+
+def deliver_later(one, hours):
+    """dovecot-lda at another time: whether it took the message."""
+    extra = dict(steps.clock(int(time.time()) + hours * 3600),
+                 LD_PRELOAD=common.FAKETIME[0])
+    env = dict(os.environ, **extra)
+    env["DOVECOT_PRESERVE_ENVS"] = " ".join(["TZ"] + list(extra))
+    done = subprocess.run(
+        ["/usr/lib/dovecot/dovecot-lda", "-c", one.config, "-d", "alice"],
+        input=body(100, 1000), env=env, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, check=False)
+    assert done.returncode in (0, 75), done.stderr
+    return done.returncode == 0
+
+
+def keywords(one):
+    """{UID: keywords} of INBOX."""
+    return {uid: has & steps.OURS for uid, has in steps.flags(one).items()}
+
+
+@pytest.mark.parametrize("delete", ("keep", "archive"))
+def test_hidden_mail_makes_room(server, driver, delete):
+    """What POP3 has hidden, and would archive some day, is archived from
+    retention_minimum_age after it was hidden. Nothing else becomes hidden or
+    is archived."""
+    one = pop3_user(server, driver, delete="keep", keep_time="90d")
+    steps.session(one, delete=range(11, 31))
+    if delete == "archive":
+        one.settings["retention_pop3_delete"] = "archive"
+        del one.settings["retention_pop3_keep_time"]
+        one.reload()
+    before = keywords(one)
+    assert steps.hidden(one) == list(range(11, 31))
+    assert not deliver_later(one, 23)
+    assert archived(one) == []
+    assert deliver_later(one, 25)
+    moved = archived(one)
+    assert moved == list(range(10, 10 + len(moved))) and 10 <= len(moved) < 20
+    after = keywords(one)
+    assert after.pop(50) == set()
+    assert after == {uid: has for uid, has in before.items()
+                     if uid - 1 not in moved}
+    quota.assert_exact(one)
+
+
+@pytest.mark.parametrize("settings", (
+    {"keep_time": "30d", "keep_action": "expunge"}, {}))
+def test_hidden_mail_that_is_not_archived(server, driver, settings):
+    """Hidden mail that is to be expunged some day, or kept for ever, is
+    neither expunged nor archived."""
+    one = pop3_user(server, driver, delete="keep", **settings)
+    steps.session(one, delete=True)
+    before = keywords(one)
+    assert not deliver_later(one, 24 * 60)
+    assert keywords(one) == before
+    assert archived(one) == []
+
+
+@pytest.mark.parametrize("leave_time", ("30d", "60d", "unlimited"))
+def test_downloaded_mail(server, driver, leave_time):
+    """Downloaded mail is left to the rules, unless it would be expunged before
+    they archive it; it is neither expunged nor hidden early."""
+    one = pop3_user(server, driver, {"inbox": dict(
+        RULE, age="45d", age_from="saved")}, leave_time=leave_time,
+        delete="expunge" if leave_time != "unlimited" else "keep")
+    with steps.connect(one) as client:
+        for number in range(1, 41):
+            client.retr(number)
+        client.quit()
+    pop3.wait_until_idle(one)
+    before = keywords(one)
+    assert deliver_later(one, 24 * 5)
+    moved = archived(one)
+    first = 40 if leave_time == "30d" else 0
+    assert moved == list(range(first, first + len(moved))) and len(moved) >= 9
+    after = keywords(one)
+    assert after.pop(50) == set()
+    assert after == {uid: has for uid, has in before.items()
+                     if uid - 1 not in moved}
+
+
+def test_keep_rule_holds_for_hidden_mail(server, driver):
+    one = pop3_user(server, driver, {"inbox": {
+        "mailbox": "INBOX", "action": "keep", "age": "0"}},
+        delete="keep", keep_time="2d")
+    steps.session(one, delete=True)
+    assert not deliver_later(one, 25)
+    assert archived(one) == []
+
+
+@pytest.mark.parametrize("others", (False, True))
+def test_open_pop3_session(server, driver, others):
+    """INBOX is left alone while a POP3 session is open. If other mailboxes make
+    no room either, the refusal comes without waiting; and the message after
+    the session's end is taken at once."""
+    one = quota.make(server, driver, RELIEF, rules={"all": dict(
+        RULE, mailbox="*")}, storage="1M")
+    with one.imap() as client:
+        client.create("Work")
+        client.logout()
+    fill(one, [200] * 20)
+    fill(one, [200 if others else 0] * 29, start=100, mailbox="Work")
+    with steps.connect(one) as client:
+        begin = time.monotonic()
+        code, _ = lmtp_answer(one, body(100, 1000))
+        assert time.monotonic() - begin < 5
+        assert client.stat()[0] == 20
+        assert len(client.retr(20)) > 20000
+        assert "a POP3 session is open" in one.log()
+        assert all(number >= 100 for number in archived(one))
+        client.quit()
+    pop3.wait_until_idle(one)
+    if not others:
+        assert code == 552
+        assert archived(one) == []
+        assert lmtp_answer(one, body(100, 1000))[0] == 250
+        assert archived(one) != []
+        one.expect_error("Quota exceeded")
+    else:
+        assert code == 250
+    quota.assert_exact(one)
