@@ -7,6 +7,7 @@
 #include "retention-run.h"
 #include "retention-user.h"
 #include "retention-quota.h"
+#include "retention-quota-pause.h"
 #include "retention-quota-scope.h"
 #include "retention-quota-relief.h"
 
@@ -107,6 +108,17 @@ retention_quota_relief_need(void *context, struct retention_relief_need *need_r)
 	return need_r->bytes > 0 || need_r->messages > 0;
 }
 
+/* The same in the midst of it. Another process may have found out meanwhile, while
+   we waited for it, that nothing can be done. */
+static bool
+retention_quota_relief_ask(void *context, struct retention_relief_need *need_r)
+{
+	struct retention_quota_relief *relief = context;
+
+	return retention_quota_relief_need(relief, need_r) &&
+		!retention_quota_pause_is_on(relief->ctx->quota);
+}
+
 static bool retention_quota_relief_stop(void *context)
 {
 	struct retention_quota_relief *relief = context;
@@ -135,6 +147,19 @@ static bool retention_quota_relief_stop_look(void *context)
 		return FALSE;
 	relief->timed_out = TRUE;
 	return TRUE;
+}
+
+static void retention_quota_relief_give_up(void *context)
+{
+	struct retention_quota_relief *relief = context;
+	struct quota *quota = relief->ctx->quota;
+	const char *error;
+
+	if (retention_quota_pause_begin(quota, &error) < 0) {
+		e_error(retention_user_get(quota->user)->event,
+			"Remembering that no room can be made failed: %s",
+			error);
+	}
 }
 
 /* One line for the administrator, and one event. */
@@ -174,8 +199,9 @@ retention_quota_relief_run(struct retention_quota_relief *relief,
 {
 	struct mail_user *user = relief->ctx->quota->user;
 	struct retention_relief run_relief = {
-		.need = retention_quota_relief_need,
+		.need = retention_quota_relief_ask,
 		.stop_look = retention_quota_relief_stop_look,
+		.give_up = retention_quota_relief_give_up,
 		.compress = relief->compress,
 	};
 	struct retention_run_options options = {
@@ -209,6 +235,11 @@ bool retention_quota_relieve(struct quota_transaction_context *ctx,
 	relief.set = &retention_user_get(ctx->quota->user)->set->quota;
 	if (!retention_quota_relief_need(&relief, &before))
 		return FALSE;
+	if (retention_quota_pause_is_on(ctx->quota)) {
+		e_debug(retention_user_get(ctx->quota->user)->event,
+			"No room is made: it was of no use a while ago");
+		return FALSE;
+	}
 	usage = relief.usage;
 	messages = relief.message_usage;
 	if (retention_quota_relief_run(&relief, &stats) < 0)

@@ -559,13 +559,21 @@ static int retention_relief_run_locked(struct retention_relief_run *relief,
 				       const char **error_r)
 {
 	struct retention_run *run = relief->run;
+	const struct retention_run_stats *stats = run->stats;
 	int ret;
 
 	retention_run_recover(run);
 	if (retention_relief_list(relief, &relief->boxes, error_r) < 0)
 		return -1;
 	ret = retention_relief_rounds(relief, error_r);
-	return ret < 0 ? -1 : 0;
+	if (ret <= 0)
+		return ret;
+	/* Otherwise it goes on where it stopped. */
+	if (!relief->blocked &&
+	    ((!relief->cut && !retention_run_stop(run)) ||
+	     (stats->archived == 0 && stats->compressed == 0)))
+		run->options->relief->give_up(run->options->context);
+	return 0;
 }
 
 int retention_run_relief(struct retention_run *run, const char **error_r)

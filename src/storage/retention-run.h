@@ -34,6 +34,10 @@ struct retention_relief {
 	/* Returns TRUE when it is time to go on with the messages that were
 	   found so far. */
 	bool (*stop_look)(void *context);
+	/* Called at the end, the user being locked still, if something is
+	   needed and the next try would not get any further: all that may be
+	   archived is, or all of the time was not enough to find something. */
+	void (*give_up)(void *context);
 	/* The quota counts archived mail by its stored size: compressing it
 	   makes room. */
 	bool compress;

@@ -333,6 +333,157 @@ def test_time_is_kept(server, driver):
     one.expect_error("Quota exceeded")
 
 
+# -- no second look
+
+MEMORY = "dovecot.retention.relief"
+
+
+def memory(one):
+    return os.path.join(one.home(), MEMORY)
+
+
+def refused(one):
+    """A delivery that is refused; whether a look was taken, and remembered to
+    have come to nothing."""
+    before = os.stat(memory(one)) if os.path.exists(memory(one)) else None
+    assert lmtp_answer(one, body(100))[0] == 552
+    if not os.path.exists(memory(one)):
+        return False
+    after = os.stat(memory(one))
+    return before is None or after.st_mtime_ns != before.st_mtime_ns
+
+
+def full_of_flagged(server, driver, more=None, **fields):
+    one = quota.make(server, driver, dict(RELIEF, **(more or {})),
+                     rules={"inbox": dict(RULE, keep_flagged="yes", **fields)},
+                     storage="1M")
+    fill(one, [200] * 49, b"(\\Flagged \\Seen)")
+    one.expect_error("Quota exceeded")
+    return one
+
+
+def unflag(one):
+    with one.imap() as client:
+        client.select("INBOX")
+        client.command(b"STORE 1:* -FLAGS.SILENT (\\Flagged)")
+        client.logout()
+
+
+def remember_earlier(one, seconds):
+    with open(memory(one), "r+", encoding="ascii") as file:
+        begun, rest = file.read().split("\t", 1)
+        file.seek(0)
+        file.write("%d\t%s" % (int(begun) - seconds, rest))
+
+
+def test_no_second_look(server, driver):
+    """When all that may be archived is, and it was not enough, the next refused
+    messages are refused without a look for a minute. Then it is taken
+    again."""
+    one = full_of_flagged(server, driver)
+    assert refused(one)
+    unflag(one)
+    remember_earlier(one, 50)
+    assert not refused(one)
+    assert not refused(one)
+    assert archived(one) == []
+    remember_earlier(one, 10)
+    assert lmtp_answer(one, body(100, 1000))[0] == 250
+    assert archived(one) != []
+    quota.assert_exact(one)
+
+
+@pytest.mark.parametrize("damage", ("gone", "cut", "future", "text"))
+def test_memory_may_be_lost(server, damage):
+    """What is remembered of a look does no harm, whatever becomes of it."""
+    one = full_of_flagged(server, "sdbox")
+    assert refused(one)
+    unflag(one)
+    if damage == "gone":
+        os.unlink(memory(one))
+    elif damage == "future":
+        remember_earlier(one, -1000)
+    else:
+        with open(memory(one), "r+", encoding="ascii") as file:
+            text = file.read()
+            file.seek(0)
+            file.truncate()
+            file.write(text[:-1] if damage == "cut" else "\t\n\0" * 100)
+    assert lmtp_answer(one, body(100))[0] == 250
+
+
+@pytest.mark.parametrize("what", ("rule", "limit", "deleted", "recalc"))
+def test_look_is_worthwhile(server, what):
+    """A look is taken before the minute is over when settings or limits have
+    changed, or the quota counts less than it did."""
+    one = full_of_flagged(server, "maildir")
+    with one.imap() as client:
+        client.create("Other")
+        client.logout()
+    one.extra = one.extra.replace("1M", "1060k")
+    one.reload()
+    fill(one, [0], start=100, mailbox="Other")
+    assert refused(one)
+    assert not refused(one)
+    if what == "rule":
+        one.rules["inbox"]["keep_flagged"] = "no"
+        one.reload()
+    else:
+        unflag(one)
+    if what == "limit":
+        one.extra = one.extra.replace("1060k", "1050k")
+        one.reload()
+    elif what == "deleted":
+        with one.imap() as client:
+            client.select("Other")
+            client.command(b"STORE 1 +FLAGS.SILENT (\\Deleted)")
+            client.command(b"EXPUNGE")
+            client.logout()
+    elif what == "recalc":
+        # Removed behind Dovecot's back, and therefore counted still.
+        for path in one.mail_files():
+            if "/.Other/" in path:
+                os.unlink(path)
+        assert not refused(one)
+        one.doveadm("quota", "recalc", "-u", "alice")
+    assert lmtp_answer(one, body(100, 1000))[0] == 250
+    assert archived(one) != []
+
+
+def test_run_in_a_pause(server, driver):
+    """A run is a run, whatever making room has come to."""
+    one = full_of_flagged(server, driver, age="100d")
+    assert refused(one)
+    unflag(one)
+    one.retention("run")
+    assert archived(one) == list(range(49))
+    assert lmtp_answer(one, body(100))[0] == 250
+    quota.assert_exact(one)
+
+
+@pytest.mark.parametrize("rules", ({}, {"inbox": dict(
+    RULE, action="keep")}, {"inbox": dict(RULE, age="unlimited")}))
+def test_nothing_to_look_for(server, rules):
+    """Without a rule that archives there is nothing to look for, and nothing to
+    remember."""
+    one = quota.make(server, "sdbox", RELIEF, rules=rules, storage="1M")
+    fill(one, [200] * 49)
+    assert not refused(one)
+    one.expect_error("Quota exceeded")
+
+
+@pytest.mark.parametrize("relief", (False, True))
+def test_nothing_to_remember(server, relief):
+    """Nothing is written while making room works, or is switched off."""
+    one = quota.make(server, "sdbox", RELIEF if relief else {},
+                     rules={"inbox": RULE}, storage="1M")
+    fill(one, range(260, 211, -1))
+    code, _ = lmtp_answer(one, body(100, 1000))
+    assert code == (250 if relief else 552)
+    assert not os.path.exists(memory(one))
+    one.expect_error("Quota exceeded")
+
+
 # -- what would not be archived anyway
 
 @pytest.mark.parametrize("age, archives", (("30d", False), ("365d", False),
