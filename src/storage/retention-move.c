@@ -2,6 +2,7 @@
 
 #include "lib.h"
 #include "array.h"
+#include "file-lock.h"
 #include "mail-cache.h"
 #include "mail-index.h"
 #include "mail-storage-private.h"
@@ -20,6 +21,8 @@
 #define RETENTION_MOVE_MAX_TRIES 3
 /* After so many messages in a row that could not be moved it is not them. */
 #define RETENTION_MOVE_MAX_FAILURES 5
+/* Dovecot's. */
+#define RETENTION_MOVE_VSIZE_LOCK_FNAME "dovecot-vsize.lock"
 
 enum retention_move_result {
 	RETENTION_MOVE_DONE,
@@ -471,6 +474,36 @@ retention_move_commit_dest(struct retention_move_batch *batch,
 	return result;
 }
 
+/* Where Dovecot keeps the sum of the sizes of a mailbox's messages, as a quota
+   has it do, it does not finish expunging without locking that, and tries
+   again for ever if there is no space for the lock file. Returns 0 if there is,
+   -1 with error_r. */
+static int retention_move_can_expunge(struct mailbox *box, const char **error_r)
+{
+	struct mailbox_index_vsize hdr;
+	struct file_lock *lock;
+	const void *data;
+	size_t size;
+	int ret;
+
+	mail_index_get_header_ext(box->view, box->vsize_hdr_ext_id,
+				  &data, &size);
+	if (size != sizeof(hdr))
+		return 0;
+	memcpy(&hdr, data, sizeof(hdr));
+	if (hdr.highest_uid == 0)
+		return 0;
+	if (mail_index_is_in_memory(box->index)) {
+		*error_r = "The index can't be written to";
+		return -1;
+	}
+	ret = mailbox_lock_file_create(box, RETENTION_MOVE_VSIZE_LOCK_FNAME, 0,
+				       &lock, error_r);
+	if (ret > 0)
+		file_lock_free(&lock);
+	return ret < 0 ? -1 : 0;
+}
+
 static enum retention_move_result
 retention_move_commit(struct retention_move_batch *batch,
 		      struct mailbox_transaction_context **src_t,
@@ -481,6 +514,10 @@ retention_move_commit(struct retention_move_batch *batch,
 	enum retention_move_result result;
 	unsigned int count;
 
+	if (retention_move_can_expunge(batch->src, error_r) < 0) {
+		batch->src_broken = TRUE;
+		return RETENTION_MOVE_BROKEN;
+	}
 	if (*dest_t == NULL)
 		return retention_move_commit_src(batch, src_t, NULL, error_r);
 	/* What a client has expunged or moved away in the meantime must not
