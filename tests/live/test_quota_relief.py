@@ -377,7 +377,7 @@ def remember_earlier(one, seconds):
 
 
 def test_no_second_look(server, driver):
-    """When all that may be archived is, and it was not enough, the next refused
+    """When all that may be archived is, and it was not enough, the next
     messages are refused without a look for a minute. Then it is taken
     again."""
     one = full_of_flagged(server, driver)
@@ -464,8 +464,8 @@ def test_run_in_a_pause(server, driver):
 @pytest.mark.parametrize("rules", ({}, {"inbox": dict(
     RULE, action="keep")}, {"inbox": dict(RULE, age="unlimited")}))
 def test_nothing_to_look_for(server, rules):
-    """Without a rule that archives there is nothing to look for, and nothing to
-    remember."""
+    """Without a rule that archives there is nothing to look for, and nothing
+    to remember."""
     one = quota.make(server, "sdbox", RELIEF, rules=rules, storage="1M")
     fill(one, [200] * 49)
     assert not refused(one)
@@ -630,9 +630,9 @@ def test_keep_rule_holds_for_hidden_mail(server, driver):
 
 @pytest.mark.parametrize("others", (False, True))
 def test_open_pop3_session(server, driver, others):
-    """INBOX is left alone while a POP3 session is open. If other mailboxes make
-    no room either, the refusal comes without waiting; and the message after
-    the session's end is taken at once."""
+    """INBOX is left alone while a POP3 session is open. If other mailboxes
+    make no room either, the refusal comes without waiting; and the message
+    after the session's end is taken at once."""
     one = quota.make(server, driver, RELIEF, rules={"all": dict(
         RULE, mailbox="*")}, storage="1M")
     with one.imap() as client:
