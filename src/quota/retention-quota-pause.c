@@ -152,8 +152,9 @@ int retention_quota_pause_begin(struct quota *quota, const char **error_r)
 	line = t_strdup_printf("%s\t%u\t%"PRIu64"\t%"PRIu64"\n",
 			       dec2str(pause.begun), pause.checksum,
 			       pause.bytes, pause.messages);
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
-		  0600);
+	/* opening a FIFO would wait for somebody to read from it */
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK |
+		  O_CLOEXEC, 0600);
 	if (fd == -1) {
 		*error_r = t_strdup_printf("open(%s) failed: %m", path);
 		return -1;
