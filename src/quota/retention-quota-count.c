@@ -212,6 +212,20 @@ retention_quota_add_inbox(struct retention_quota_counter *counter,
 	return TRUE;
 }
 
+/* Open the mailbox if it is there. Counting creates none: one with auto=create
+   that Dovecot does not find may be about to be created by another process, and
+   to create it as well is a deadlock for Dovecot, at which 2.3 panics. */
+static int retention_quota_open(struct mailbox *box)
+{
+	const struct mailbox_settings *set = box->set;
+	int ret;
+
+	box->set = NULL;
+	ret = mailbox_open(box);
+	box->set = set;
+	return ret;
+}
+
 /* Count the mailbox, which is not opened yet. */
 static int
 retention_quota_count_box(struct retention_quota_counter *counter,
@@ -219,7 +233,7 @@ retention_quota_count_box(struct retention_quota_counter *counter,
 			  const struct retention_quota_how *how,
 			  const char **error_r)
 {
-	if (mailbox_open(box) < 0)
+	if (retention_quota_open(box) < 0)
 		return -1;
 	if (retention_quota_add_inbox(counter, box, FALSE, how))
 		return 0;
