@@ -485,13 +485,15 @@ class Dovecot:
                               r"Warning: Time moved|"
                               r"stats-writer.*: Timeout waiting for handshake|"
                               r"Warning: service\(.*process_limit")
-        # Processes that serve the others complain when those stop first.
-        helpers = re.compile(r"(auth|auth-worker|anvil|log|stats|config|"
-                             r"master)(\(|:)")
+        # Processes that serve the others complain when those stop first, and
+        # one that was just started may not know yet how to stop.
+        stopping = re.compile(r"(auth|auth-worker|anvil|log|stats|config|"
+                              r"master)(\(|:)|"
+                              r".*: child \d+ killed with signal 15")
         first_stop = min(self.stopped_at, default=1 << 60)
         return [line for index, line in enumerate(self.log().splitlines())
                 if bad.search(line) and not harmless.search(line) and
-                not (index >= first_stop and helpers.match(line)) and
+                not (index >= first_stop and stopping.match(line)) and
                 not any(expected.search(line)
                         for expected in self.expected_errors)]
 
