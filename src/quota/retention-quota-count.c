@@ -65,43 +65,77 @@ retention_quota_add(struct retention_quota_counter *counter, bool archive,
 		counter->usage->archive_bytes += bytes;
 }
 
+static bool
+retention_quota_get_status(struct retention_quota_counter *counter,
+			   uint32_t seq, struct mailbox_status *status_r,
+			   struct mailbox_index_vsize *vsize_r)
+{
+	const char *reason;
+
+	return mailbox_list_index_status(counter->list->list,
+					 counter->list->view, seq,
+					 STATUS_MESSAGES | STATUS_UIDNEXT |
+					 STATUS_UIDVALIDITY, status_r, NULL,
+					 vsize_r, &reason);
+}
+
+/* Returns TRUE if the record tells the number and the size of the messages in
+   the mailbox. */
+static bool
+retention_quota_get_size(struct retention_quota_counter *counter, uint32_t seq,
+			 uint32_t *messages_r, uint64_t *bytes_r)
+{
+	struct mailbox_index_vsize vsize;
+	struct mailbox_status status;
+
+	if (!retention_quota_get_status(counter, seq, &status, &vsize)) {
+		/* as long as no mailbox of the list has a size, also empty
+		   ones have none */
+		i_zero(&vsize);
+		if (!retention_quota_get_status(counter, seq, &status, NULL) ||
+		    status.messages > 0)
+			return FALSE;
+	}
+	*messages_r = status.messages;
+	*bytes_r = vsize.vsize;
+	return status.messages == 0 ||
+		(vsize.highest_uid + 1 == status.uidnext &&
+		 vsize.message_count == status.messages);
+}
+
+/* The same with the stored size. */
+static bool
+retention_quota_get_stored(struct retention_quota_counter *counter,
+			   uint32_t seq, uint32_t *messages_r,
+			   uint64_t *bytes_r)
+{
+	struct mailbox_status status;
+
+	if (!retention_quota_get_status(counter, seq, &status, NULL))
+		return FALSE;
+	*messages_r = status.messages;
+	*bytes_r = 0;
+	return status.messages == 0 ||
+		retention_stored_list_lookup(counter->list->list,
+					     counter->list->view, seq, &status,
+					     counter->generation, bytes_r);
+}
+
 /* Returns TRUE if the record tells what is in the mailbox, which is added. */
 static bool
 retention_quota_add_record(struct retention_quota_counter *counter,
 			   uint32_t seq, const struct retention_quota_how *how)
 {
-	struct retention_quota_list *list = counter->list;
-	struct mailbox_index_vsize vsize;
-	struct mailbox_status status;
-	const char *reason;
+	uint32_t messages;
 	uint64_t bytes;
+	bool known;
 
-	i_zero(&status);
-	if (!mailbox_list_index_status(list->list, list->view, seq,
-				       STATUS_MESSAGES | STATUS_UIDNEXT |
-				       STATUS_UIDVALIDITY, &status, NULL,
-				       NULL, &reason))
-		return FALSE;
-	if (status.messages == 0)
-		return TRUE;
-	if (how->counts == RETENTION_QUOTA_COUNTS_STORED) {
-		if (!retention_stored_list_lookup(list->list, list->view, seq,
-						  &status, counter->generation,
-						  &bytes))
-			return FALSE;
-	} else {
-		/* Asked for apart: as long as no mailbox of the list has a
-		   size, also empty ones have none. */
-		if (!mailbox_list_index_status(list->list, list->view, seq, 0,
-					       &status, NULL, &vsize,
-					       &reason) ||
-		    vsize.highest_uid + 1 != status.uidnext ||
-		    vsize.message_count != status.messages)
-			return FALSE;
-		bytes = vsize.vsize;
-	}
-	retention_quota_add(counter, how->archive, status.messages, bytes);
-	return TRUE;
+	known = how->counts == RETENTION_QUOTA_COUNTS_STORED ?
+		retention_quota_get_stored(counter, seq, &messages, &bytes) :
+		retention_quota_get_size(counter, seq, &messages, &bytes);
+	if (known && messages > 0)
+		retention_quota_add(counter, how->archive, messages, bytes);
+	return known;
 }
 
 /* Returns TRUE if the namespace has an INBOX that is not in its list index. */
@@ -141,8 +175,10 @@ retention_quota_record(struct retention_quota_counter *counter, uint32_t seq,
 	    (counter->forget == NULL &&
 	     retention_quota_add_record(counter, seq, &stale_r->how)))
 		return 0;
-	stale_r->vname = p_strdup(counter->pool,
-		retention_quota_list_get_vname(counter->list, seq));
+	T_BEGIN {
+		stale_r->vname = p_strdup(counter->pool,
+			retention_quota_list_get_vname(counter->list, seq));
+	} T_END;
 	return stale_r->vname == NULL ? -1 : 1;
 }
 
@@ -327,12 +363,14 @@ retention_quota_count_index(struct retention_quota_counter *counter,
 	counter->inbox_id = !counter->inbox_apart ? 0 :
 		retention_quota_list_find_name(counter->list, "INBOX");
 	retention_quota_filter_set_list(counter->filter, counter->list);
+	/* Even a data stack frame for each record would take its time; those
+	   that need one have it. */
 	for (seq = 1, ret = 0; seq <= counter->list->count && ret >= 0;
-	     seq++) T_BEGIN {
+	     seq++) {
 		ret = retention_quota_record(counter, seq, &box, error_r);
 		if (ret > 0)
 			array_push_back(stale, &box);
-	} T_END_PASS_STR_IF(ret < 0 && *error_r != NULL, error_r);
+	}
 	retention_quota_list_close(&counter->list);
 	if (ret < 0)
 		return *error_r == NULL ? 0 : -1;

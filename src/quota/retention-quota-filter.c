@@ -209,15 +209,16 @@ retention_quota_filter_is_root(struct retention_quota_filter *filter,
 {
 	const struct retention_quota_name *name;
 	const char *path;
+	bool is_root = FALSE;
 
 	array_foreach(&filter->archive_names, name) {
-		if (name->id != rec->name_id)
-			continue;
-		path = retention_quota_list_get_path(filter->list, rec->seq);
-		if (path != NULL && strcmp(path, name->path) == 0)
-			return TRUE;
+		if (name->id == rec->name_id && !is_root) T_BEGIN {
+			path = retention_quota_list_get_path(filter->list,
+							     rec->seq);
+			is_root = path != NULL && strcmp(path, name->path) == 0;
+		} T_END;
 	}
-	return FALSE;
+	return is_root;
 }
 
 /* All that is below the archive's root is archive. Returns UNKNOWN if the index
@@ -269,7 +270,8 @@ int retention_quota_filter_record(struct retention_quota_filter *filter,
 			const char **error_r)
 {
 	enum retention_quota_place place = RETENTION_QUOTA_PLACE_LIVE;
-	const char *vname = NULL;
+	const char *vname;
+	int ret;
 
 	if (filter->places != NULL)
 		place = retention_quota_filter_find_place(filter, rec, 0);
@@ -277,11 +279,15 @@ int retention_quota_filter_record(struct retention_quota_filter *filter,
 		return 0;
 	retention_quota_filter_place(filter,
 		place == RETENTION_QUOTA_PLACE_ARCHIVE, how_r);
-	if (retention_quota_filter_asks(filter, rec)) {
-		vname = retention_quota_list_get_vname(filter->list, rec->seq);
-		if (vname == NULL)
-			return 0;
+	if (!retention_quota_filter_asks(filter, rec)) {
+		return retention_quota_filter_ignore(filter, NULL, how_r,
+						     error_r) < 0 ? -1 : 1;
 	}
-	return retention_quota_filter_ignore(filter, vname, how_r,
-					     error_r) < 0 ? -1 : 1;
+	T_BEGIN {
+		vname = retention_quota_list_get_vname(filter->list, rec->seq);
+		ret = vname == NULL ? 0 :
+			retention_quota_filter_ignore(filter, vname, how_r,
+						      error_r) < 0 ? -1 : 1;
+	} T_END_PASS_STR_IF(ret < 0, error_r);
+	return ret;
 }
