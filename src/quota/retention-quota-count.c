@@ -287,13 +287,14 @@ retention_quota_open_box(struct retention_quota_counter *counter,
 			 const struct retention_quota_stale *stale,
 			 const char **error_r)
 {
+	const enum mailbox_flags flags =
+		counter->forget == NULL ? MAILBOX_FLAG_READONLY : 0;
 	const char *reason = NULL;
 	struct mailbox *box;
 	int ret;
 
 	counter->usage->opened++;
-	box = mailbox_alloc(counter->ns->list, stale->vname,
-			    counter->forget == NULL ? MAILBOX_FLAG_READONLY : 0);
+	box = mailbox_alloc(counter->ns->list, stale->vname, flags);
 	ret = retention_quota_count_box(counter, box, &stale->how, &reason);
 	if (ret < 0)
 		ret = retention_quota_box_failed(counter, box, reason, error_r);

@@ -15,9 +15,10 @@
    has them at hand. Nothing is committed: that would be followed by reading the
    whole mailbox list. */
 static bool
-retention_quota_inbox_add_newer(struct mailbox *box, struct mail_index_view *view,
-			  uint32_t first_seq, uint32_t last_seq,
-			  uint64_t *bytes)
+retention_quota_inbox_add_newer(struct mailbox *box,
+				struct mail_index_view *view,
+				uint32_t first_seq, uint32_t last_seq,
+				uint64_t *bytes)
 {
 	struct mail_index_view *box_view = box->view;
 	struct mailbox_transaction_context *t;
@@ -46,8 +47,9 @@ retention_quota_inbox_add_newer(struct mailbox *box, struct mail_index_view *vie
 
 /* Returns TRUE if the view tells the size of all messages. */
 static bool
-retention_quota_inbox_get_view(struct mailbox *box, struct mail_index_view *view,
-			  uint64_t *bytes_r, uint32_t *messages_r)
+retention_quota_inbox_get_view(struct mailbox *box,
+			       struct mail_index_view *view,
+			       uint64_t *bytes_r, uint32_t *messages_r)
 {
 	const struct mail_index_header *hdr = mail_index_get_header(view);
 	struct mailbox_index_vsize vsize;
@@ -69,7 +71,8 @@ retention_quota_inbox_get_view(struct mailbox *box, struct mail_index_view *view
 	return seq2 == vsize.message_count &&
 		(seq2 == hdr->messages_count ||
 		 retention_quota_inbox_add_newer(box, view, seq2 + 1,
-					   hdr->messages_count, bytes_r));
+						 hdr->messages_count,
+						 bytes_r));
 }
 
 bool retention_quota_inbox_get(struct mailbox *box, bool synced,
