@@ -233,8 +233,10 @@ bool retention_quota_relieve(struct quota_transaction_context *ctx,
 	uint64_t usage, messages;
 
 	relief.set = &retention_user_get(ctx->quota->user)->set->quota;
+	/* If nothing is missing any more, another process makes room just
+	   now. */
 	if (!retention_quota_relief_need(&relief, &before))
-		return FALSE;
+		return relief.root != NULL;
 	if (retention_quota_pause_is_on(ctx->quota)) {
 		e_debug(retention_user_get(ctx->quota->user)->event,
 			"No room is made: it was of no use a while ago");
